@@ -43,7 +43,7 @@ Preset: TypeAlias = Literal["fast", "accurate"]
 """How much work an embedder spends on a face; part of the model's identity."""
 
 
-def _floats(owner: str, name: str, value: Any, shape: tuple[int | None, ...]) -> Floats:
+def _floats(owner: str, name: str, value: object, shape: tuple[int | None, ...]) -> Floats:
     """Return `value` as a read-only float32 array of `shape` (None matches any length), or raise ValueError."""
     array = np.array(value, dtype=np.float32)  # a copy: the value must not change under its owner
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))

@@ -1,0 +1,1 @@
+"""Face detectors and landmark models, one file per family: arrays in, arrays out."""

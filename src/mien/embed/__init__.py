@@ -1,0 +1,1 @@
+"""Embedders, one file per family: aligned chips in, unit vectors out."""

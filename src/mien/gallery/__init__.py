@@ -1,0 +1,1 @@
+"""Galleries: who is known, and who is it?"""

@@ -1,0 +1,1 @@
+"""Pictures in, arrays out, and back: decode, align, draw."""

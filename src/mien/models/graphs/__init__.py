@@ -1,0 +1,1 @@
+"""Builders of ONNX graphs from weights that come in other formats."""
