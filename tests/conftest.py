@@ -20,7 +20,8 @@ def mien_data() -> Path:
 
 def _package_file(package: str, name: str) -> Path:
     spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     return Path(next(iter(spec.submodule_search_locations))) / name
 
 

@@ -129,7 +129,7 @@ class Faces:
     @classmethod
     def none(cls) -> Faces:
         """No faces."""
-        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
+        return cls(*(np.zeros(shape, np.float32) for shape in ((0, 4), (0,), (0, 5, 2))))
 
     def __len__(self) -> int:
         return len(self.boxes)
