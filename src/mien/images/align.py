@@ -1,0 +1,197 @@
+"""Cutting faces out upright: similarities between point sets, and warping a picture by them.
+
+Points are (x, y) in pixels, and whole numbers are the centres of pixels. A matrix is (2, 3) and maps a point of the
+picture to a point of the chip. Every function here is pure, and safe to call from several threads at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import cv2
+import numpy as np
+
+from mien.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from mien.types import Floats, Pixels
+
+__all__ = ["ARCFACE_112", "Border", "invert", "similarity", "transform_points", "warp"]
+
+Border: TypeAlias = Literal["constant", "replicate"]
+"""What a chip shows beyond the picture: black, or the picture's outermost pixels."""
+
+_BORDERS: Final = {"constant": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE}
+
+
+def _template(points: list[tuple[float, float]]) -> Floats:
+    array = np.array(points, np.float32)
+    array.flags.writeable = False
+    return array
+
+
+ARCFACE_112: Final = _template(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+"""Where ArcFace-style models want the five landmarks in a 112 x 112 chip: float32 (5, 2), read-only."""
+
+
+def similarity(src: ArrayLike, dst: ArrayLike) -> NDArray[np.float64]:
+    """Fit the similarity (rotation, uniform scale, shift; no reflection) that takes `src` closest to `dst`.
+
+    Least squares in closed form. Written with complex numbers z = x + iy, a similarity is z -> a z + b, and
+    a = sum(conj(z - mean z) (w - mean w)) / sum |z - mean z|^2. Points on one line are enough: two distinct ones
+    decide.
+
+    Args:
+        src: (..., P, 2) points, P >= 2.
+        dst: (..., P, 2) points; leading dimensions broadcast against those of `src`.
+
+    Returns:
+        float64 (..., 2, 3) matrices.
+
+    Raises:
+        InputError: a point is NaN or infinite, all `src` points coincide, or the best fit collapses to a single point
+            (all `dst` points coincide): there is no chip to cut then.
+        ValueError: the shapes do not fit.
+
+    Source:
+        S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991, eq. 40-42.
+    """
+    p, q = np.asarray(src, np.float64), np.asarray(dst, np.float64)
+    if p.ndim < 2 or q.ndim < 2 or p.shape[-1] != 2 or p.shape[-2:] != q.shape[-2:] or p.shape[-2] < 2:
+        raise ValueError(f"similarity: expected two arrays (..., P, 2) with the same P >= 2, got {p.shape}, {q.shape}")
+    if not (np.isfinite(p).all() and np.isfinite(q).all()):
+        raise InputError("similarity: expected finite points, got NaN or infinity")
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        p_mean, q_mean = p.mean(-2, keepdims=True), q.mean(-2, keepdims=True)
+        pc, qc = p - p_mean, q - q_mean
+        spread = np.square(pc).sum((-1, -2))
+        along = (pc * qc).sum((-1, -2)) / spread
+        across = (pc[..., 0] * qc[..., 1] - pc[..., 1] * qc[..., 0]).sum(-1) / spread
+        scale = np.hypot(along, across)
+        # Rounding leaves a spread of about eps * magnitude where the points are in truth equal.
+        floor_p = 1e-12 * (1.0 + np.abs(p_mean).max((-1, -2)))
+        floor_q = 1e-12 * (1.0 + np.abs(q_mean).max((-1, -2)))
+        radius = np.sqrt(spread)
+        usable = np.isfinite(scale) & (radius > floor_p) & (scale * radius > floor_q)
+    if not usable.all():
+        raise InputError("similarity: expected distinct points that can be aligned, got points that (nearly) coincide")
+    linear = np.stack([np.stack([along, -across], -1), np.stack([across, along], -1)], -2)
+    shift = q_mean[..., 0, :] - (linear @ p_mean.swapaxes(-1, -2))[..., 0]
+    return np.concatenate([linear, shift[..., None]], -1)
+
+
+def transform_points(points: ArrayLike, matrices: ArrayLike) -> NDArray[np.float64]:
+    """Apply matrices to points.
+
+    Args:
+        points: (..., P, 2).
+        matrices: (..., 2, 3); leading dimensions broadcast against those of `points`.
+
+    Returns:
+        float64 (..., P, 2).
+
+    >>> transform_points([[1.0, 2.0]], [[2.0, 0.0, 10.0], [0.0, 2.0, 20.0]]).tolist()
+    [[12.0, 24.0]]
+    """
+    p, m = np.asarray(points, np.float64), np.asarray(matrices, np.float64)
+    result: NDArray[np.float64] = p @ m[..., :2].swapaxes(-1, -2) + m[..., None, :, 2]
+    return result
+
+
+def invert(matrices: ArrayLike) -> NDArray[np.float64]:
+    """Return the matrices that undo `matrices`, both (..., 2, 3).
+
+    Raises:
+        InputError: a matrix is not finite or cannot be undone.
+
+    >>> invert([[2.0, 0.0, 10.0], [0.0, 2.0, 20.0]]).tolist()
+    [[0.5, 0.0, -5.0], [0.0, 0.5, -10.0]]
+    """
+    m = np.asarray(matrices, np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        det = m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
+        linear = np.empty((*m.shape[:-2], 2, 2))
+        linear[..., 0, 0], linear[..., 1, 1] = m[..., 1, 1] / det, m[..., 0, 0] / det
+        linear[..., 0, 1], linear[..., 1, 0] = 0.0 - m[..., 0, 1] / det, 0.0 - m[..., 1, 0] / det
+        shift = 0.0 - linear @ m[..., 2:]
+    result = np.concatenate([linear, shift], -1)
+    if not np.isfinite(result).all():
+        raise InputError("invert: expected matrices that can be undone, got a singular one, NaN or infinity")
+    return result
+
+
+def warp(
+    image: NDArray[np.uint8],
+    matrices: ArrayLike,
+    size: tuple[int, int],
+    *,
+    border: Border = "constant",
+    antialias: bool = True,
+) -> Pixels:
+    """Cut chips out of a picture: every chip pixel is the picture at the place that its matrix maps there.
+
+    Bilinear. Where a chip is at least twice smaller than its part of the picture, that part is first shrunk by area
+    averaging, so that large faces do not alias; the cost stays proportional to the part, not to the picture.
+
+    Args:
+        image: uint8 (H, W, 3) or (H, W).
+        matrices: (N, 2, 3), picture to chip (see `similarity`).
+        size: (width, height) of the chips.
+        border: what lies beyond the picture.
+        antialias: False samples the full-size picture always.
+
+    Returns:
+        uint8 (N, height, width, 3), or (N, height, width) of a grey picture.
+
+    Raises:
+        InputError: a matrix is not finite or singular.
+        ValueError: the shapes do not fit.
+    """
+    m = np.asarray(matrices, np.float64)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+        raise ValueError(f"warp: expected a uint8 picture (H, W, 3) or (H, W), got {image.dtype} {image.shape}")
+    if m.ndim != 3 or m.shape[1:] != (2, 3):
+        raise ValueError(f"warp: expected matrices (N, 2, 3), got {m.shape}")
+    width, height = size
+    if width < 1 or height < 1:
+        raise ValueError(f"warp: expected a chip of at least 1 x 1 pixels, got {size}")
+    chips = np.empty((len(m), height, width, *image.shape[2:]), np.uint8)
+    if not len(m):
+        return chips
+    back = invert(m)
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
+    quads = transform_points(corners, back)
+    steps = np.sqrt(np.abs(back[:, 0, 0] * back[:, 1, 1] - back[:, 0, 1] * back[:, 1, 0]))
+    factors = np.maximum(1, np.floor(steps + 1e-9)) if antialias else np.ones(len(m))
+    # The part of the picture that a chip can see, with a margin for interpolation, clipped to the picture.
+    margin = 2 * factors[:, None] + 2
+    edge = np.array(image.shape[1::-1], np.float64)
+    low = np.clip(np.floor(quads.min(1) - margin), 0, edge - 1).astype(int)
+    high = np.clip(np.ceil(quads.max(1) + margin) + 1, low + 1, edge).astype(int)
+    mode = _BORDERS[border]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    back[:, :, 2] -= low
+    for i, ((x0, y0), (x1, y1), factor) in enumerate(zip(low.tolist(), high.tolist(), factors.tolist(), strict=True)):
+        part, inverse = image[y0:y1, x0:x1], back[i]
+        if factor >= 2:
+            part, inverse = _shrink(part, inverse, factor)
+        cv2.warpAffine(part, inverse, (width, height), dst=chips[i], flags=flags, borderMode=mode)
+    return chips
+
+
+def _shrink(
+    part: NDArray[np.uint8], inverse: NDArray[np.float64], factor: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return `part` about `factor` times smaller, and the chip-to-part matrix for it."""
+    h, w = part.shape[:2]
+    small = max(1, math.ceil(w / factor)), max(1, math.ceil(h / factor))
+    ratio = np.array([small[0] / w, small[1] / h])
+    # Pixel i covers [i - 1/2, i + 1/2]: scale about the picture's outer corner, not about the first pixel's centre.
+    scaled = inverse * ratio[:, None]
+    scaled[:, 2] += (ratio - 1) / 2
+    return cv2.resize(part, small, interpolation=cv2.INTER_AREA), scaled
