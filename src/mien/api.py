@@ -1,0 +1,78 @@
+"""The short way in: what `import mien` offers, with the default recognizer filled in."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import NoFaceError
+from mien.match import VERIFY_FMR, calibration_for
+from mien.recognizer import DEFAULT_PRESET, Recognizer
+from mien.types import Verification
+
+if TYPE_CHECKING:
+    from mien.types import Analysis, Preset
+
+__all__ = ["Gallery", "default_recognizer", "verify"]
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _shared(preset: Preset) -> Recognizer:
+    return Recognizer(preset)
+
+
+def default_recognizer(preset: Preset = DEFAULT_PRESET) -> Recognizer:
+    """The recognizer that this process shares: made on first use, one a preset. Thread-safe."""
+    with _lock:  # functools.cache alone may build two under a race
+        return _shared(preset)
+
+
+def verify(
+    a: Any,  # noqa: ANN401 - anything `mien.images.decode` reads
+    b: Any,  # noqa: ANN401
+    *,
+    fmr: float = VERIFY_FMR,
+    threshold: float | None = None,
+    recognizer: Recognizer | None = None,
+) -> Verification:
+    """Decide whether two pictures show the same person.
+
+    Args:
+        a: a picture; its main face is used.
+        b: the other picture.
+        fmr: the false match rate to decide at; the threshold comes from the model's calibration.
+        threshold: decide at this score instead.
+        recognizer: instead of the shared default one.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        NoFaceError: a picture holds no face.
+    """
+    recognizer = recognizer or default_recognizer()
+    first, second = recognizer.analyze_one(a), recognizer.analyze_one(b)
+    i, j = _main(first), _main(second)
+    score = float(first.embeddings[i] @ second.embeddings[j])
+    provisional = False
+    if threshold is None:
+        calibration = calibration_for(recognizer.identity)
+        threshold, provisional = calibration.threshold(fmr=fmr), calibration.provisional
+    return Verification(
+        matched=score >= threshold,
+        score=score,
+        threshold=threshold,
+        fmr=fmr,
+        face_a=first.faces[i],
+        face_b=second.faces[j],
+        faces_in_a=len(first.faces),
+        faces_in_b=len(second.faces),
+        provisional=provisional,
+    )
+
+
+def _main(found: Analysis) -> int:
+    if not len(found.faces):
+        raise NoFaceError(f"{found.source}: no face found; expected at least one")
+    return found.main()

@@ -1,0 +1,127 @@
+"""What every verb prints with: results to stdout as text, JSON or CSV; messages, tables and progress to stderr."""
+
+from __future__ import annotations
+
+import csv
+import enum
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rich.console import Console
+
+    from mien.types import Analysis
+
+__all__ = [
+    "CsvFlag",
+    "ExitCode",
+    "JsonFlag",
+    "console",
+    "emit_csv",
+    "emit_json",
+    "finish",
+    "printable",
+    "progress",
+    "safe_cell",
+    "say",
+    "watch",
+]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
+CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")]
+
+
+class ExitCode(enum.IntEnum):
+    """Exit codes of every verb; part of the public contract."""
+
+    OK = 0
+    NO_MATCH = 1
+    BAD_INPUT = 2
+    INTERNAL = 3
+
+
+def console() -> Console:
+    """A console on stderr, for what a person reads."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def printable(text: str) -> str:
+    r"""`text` without control characters or broken surrogates: file names must not be able to drive a terminal.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def say(message: str, *, label: str = "") -> None:
+    """Print a message to stderr, after a red label such as ``error:`` when one is given. No markup is read."""
+    from rich.text import Text
+
+    console().print(Text.assemble((f"{label} " if label else "", "bold red"), message), soft_wrap=True)
+
+
+def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Print one JSON document to stdout. NaN and infinity are refused: they are not JSON."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+
+
+def safe_cell(value: object) -> object:
+    """A CSV cell that no spreadsheet takes for a formula.
+
+    >>> safe_cell("=1+1"), safe_cell(-0.5), safe_cell("张伟")
+    ("'=1+1", -0.5, '张伟')
+    """
+    if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")):
+        return "'" + value
+    return value
+
+
+def emit_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print CSV to stdout: UTF-8, a header line, cells safe from spreadsheet formulas."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([safe_cell(cell) for cell in row] for row in rows)
+
+
+@contextmanager
+def progress(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr when a person watches and the work is long; yields `advance(n)`."""
+    if not sys.stderr.isatty() or (total is not None and total < 3):
+        yield lambda _n: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console(), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+def watch(analyses: Iterable[Analysis], total: int | None, label: str, failures: list[Analysis]) -> Iterator[Analysis]:
+    """Pass the good analyses on under a progress bar; collect the failed ones in `failures` and name each on stderr."""
+    with progress(total, label) as advance:
+        for analysis in analyses:
+            advance(1)
+            if analysis.error is None:
+                yield analysis
+            else:
+                failures.append(analysis)
+                say(printable(str(analysis.error)), label="skipped:")
+
+
+def finish(*, failed: bool, matched: bool = True) -> None:
+    """Leave with the exit code that tells what happened: bad input beats no match."""
+    if failed:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+    if not matched:
+        raise typer.Exit(ExitCode.NO_MATCH)

@@ -1,0 +1,175 @@
+"""Photos to analyses at full machine speed.
+
+    sources -> chunks -> [worker: decode -> detect -> align -> embed, in batches] x cores -> analyses, in order
+
+Every worker takes a chunk of pictures the whole way instead of owning one stage. Stages of unequal cost would leave
+cores idle; whole chunks keep all of them busy, and while one worker waits for the interpreter lock the others are
+inside native code that has released it. At most `2 * workers` chunks are alive at once, so memory is bounded and a slow
+consumer holds the producer back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mien.detect.upright import detect_upright
+from mien.errors import ImageError, MienError
+from mien.images import decode
+from mien.types import Analysis, Faces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mien.interfaces import Detector, Embedder
+    from mien.types import Floats, Image
+
+__all__ = ["Engine", "available_cores"]
+
+CHUNK = 16  # pictures a worker takes at a time: enough for full batches, few enough to share the tail evenly
+PIXELS_AT_ONCE = 24_000_000  # decoded pixels a worker holds at a time (72 MB), whatever the chunk
+CHIPS_AT_ONCE = 32  # faces of one batch of the embedder; larger batches gain nothing and cost cache
+
+
+def available_cores() -> int:
+    """Cores this process may use (respects CPU affinity where the system tells)."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+class Engine:
+    """Runs a detector and an embedder over any number of pictures.
+
+    Thread-safe: `run` may be called from several threads; each call has its own workers. The models it is given must be
+    safe to call from several threads.
+
+    Args:
+        detector: finds faces.
+        embedder: embeds them; None to detect only.
+        workers: threads; all available cores by default.
+        upright: where nothing is found, try the three other quarter turns.
+        max_faces: at most this many faces a picture are kept, largest first; None for all.
+        max_pixels: decoder's limit; None for the default.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        embedder: Embedder | None,
+        *,
+        workers: int | None = None,
+        upright: bool = False,
+        max_faces: int | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers: expected at least 1, got {workers}")
+        self.detector = detector
+        self.embedder = embedder
+        self.workers = workers or available_cores()
+        self.upright = upright
+        self.max_faces = max_faces
+        self._decode_options: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
+
+    def run(self, sources: Iterable[Any], *, keep_images: bool = False) -> Iterator[Analysis]:
+        """Analyse pictures, in order, one `Analysis` each.
+
+        A picture that cannot be read yields an `Analysis` with `error` set; the rest goes on.
+
+        Args:
+            sources: anything `images.decode` reads; consumed lazily.
+            keep_images: attach the decoded picture to its analysis (for cutting and drawing).
+        """
+        chunks = _chunks(iter(sources), CHUNK)
+        if self.workers == 1:
+            for chunk in chunks:
+                yield from self._work(chunk, keep_images)
+            return
+        # Thread pools start lazily; the window of futures is the bounded queue.
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="mien") as pool:
+            window: deque[Future[list[Analysis]]] = deque()
+            try:
+                for chunk in chunks:
+                    window.append(pool.submit(self._work, chunk, keep_images))
+                    if len(window) >= 2 * self.workers:
+                        yield from window.popleft().result()
+                while window:
+                    yield from window.popleft().result()
+            finally:
+                for future in window:  # the consumer left early, or a chunk failed
+                    future.cancel()
+
+    def _work(self, sources: Sequence[Any], keep_images: bool) -> list[Analysis]:
+        done: list[Analysis] = []
+        held: list[Image | Analysis] = []  # decoded pictures, and failures in their place
+        pixels = 0
+        for source in sources:
+            picture = self._decode(source)
+            held.append(picture)
+            if not isinstance(picture, Analysis):
+                pixels += picture.pixels.shape[0] * picture.pixels.shape[1]
+            if pixels >= PIXELS_AT_ONCE:
+                done += self._analyse(held, keep_images)
+                held, pixels = [], 0
+        return done + self._analyse(held, keep_images)
+
+    def _decode(self, source: Any) -> Image | Analysis:  # noqa: ANN401 - whatever the decoder reads
+        try:
+            return decode(source, **self._decode_options)
+        except MienError as error:
+            return Analysis.failed(getattr(error, "source", str(source)), error)
+        except MemoryError:
+            name = str(source) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
+            return Analysis.failed(name, ImageError(name, "too large for this machine's memory"))
+
+    def _analyse(self, held: Sequence[Image | Analysis], keep_images: bool) -> list[Analysis]:
+        images = [picture for picture in held if not isinstance(picture, Analysis)]
+        found, turns = self._detect(images)
+        embeddings = self._embed(images, found)
+        good = iter(zip(images, found, turns, embeddings, strict=True))
+        results: list[Analysis] = []
+        for picture in held:
+            if isinstance(picture, Analysis):
+                results.append(picture)
+                continue
+            image, faces, turn, vectors = next(good)
+            kept = image if keep_images else None
+            results.append(Analysis(image.source, image.size, faces, vectors, turn, image=kept))
+        return results
+
+    def _detect(self, images: Sequence[Image]) -> tuple[list[Faces], list[int]]:
+        if not images:
+            return [], []
+        pixels = [image.pixels for image in images]
+        if self.upright:
+            both = detect_upright(self.detector, pixels)
+            found, turns = [faces for faces, _ in both], [turn for _, turn in both]
+        else:
+            found, turns = self.detector.detect(pixels), [0] * len(images)
+        if self.max_faces is not None:
+            found = [faces.take(list(range(min(self.max_faces, len(faces))))) for faces in found]
+        return found, turns
+
+    def _embed(self, images: Sequence[Image], found: Sequence[Faces]) -> list[Floats]:
+        embedder = self.embedder
+        if embedder is None:
+            return [np.zeros((len(faces), 0), np.float32) for faces in found]
+        chips = [embedder.chips(image.pixels, faces) for image, faces in zip(images, found, strict=True) if len(faces)]
+        if not chips:
+            return [np.zeros((0, embedder.identity.dimension), np.float32) for _ in found]
+        together = np.concatenate(chips)
+        vectors = np.concatenate(
+            [embedder.embed(together[i : i + CHIPS_AT_ONCE]) for i in range(0, len(together), CHIPS_AT_ONCE)]
+        )
+        return np.split(vectors, np.cumsum([len(faces) for faces in found])[:-1])
+
+
+def _chunks(sources: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    while chunk := list(itertools.islice(sources, size)):
+        yield chunk

@@ -1,0 +1,130 @@
+"""The photo way, composed: decode, detect, align, embed. Concrete parts may be passed in; good defaults are given."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mien.detect.mtcnn import MTCNN
+from mien.detect.trees import RegressionTrees
+from mien.embed.dlib_resnet import DlibResNet
+from mien.engine import Engine, available_cores
+from mien.errors import NoFaceError
+from mien.types import Preset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mien.interfaces import Detector, Embedder
+    from mien.types import Analysis, Faces, Floats, ModelIdentity
+
+__all__ = ["DEFAULT_PRESET", "Recognizer"]
+
+DEFAULT_PRESET: Preset = "accurate"
+
+
+class Recognizer:
+    """Finds and embeds faces in pictures.
+
+    Pictures are anything `mien.images.decode` reads: paths, bytes, open files, RGB arrays, PIL images.
+
+    Thread-safe: one recognizer may serve any number of threads.
+
+    Args:
+        preset: "fast" (one look at each face) or "accurate" (several looks, averaged); part of the model's identity.
+        min_face: side of the smallest face to look for: pixels (int), or a fraction of the shorter side of the picture
+            (float below 1). None for the detector's default.
+        upright: where nothing is found, try the three other quarter turns.
+        workers: threads for many pictures; all available cores by default.
+        max_pixels: refuse pictures with more pixels than this; None for the decoder's default.
+        detector: replaces the default MTCNN. It is called from several threads at once.
+        embedder: replaces the default dlib ResNet-29; then `preset` is the embedder's own affair.
+    """
+
+    def __init__(
+        self,
+        preset: Preset = DEFAULT_PRESET,
+        *,
+        min_face: float | None = None,
+        upright: bool = False,
+        workers: int | None = None,
+        max_pixels: int | None = None,
+        detector: Detector | None = None,
+        embedder: Embedder | None = None,
+    ) -> None:
+        if preset not in ("fast", "accurate"):
+            raise ValueError(f'preset: expected "fast" or "accurate", got {preset!r}')
+        self._preset: Preset = preset
+        self._detector_options: dict[str, Any] = {} if min_face is None else {"min_face": min_face}
+        self._given = detector, embedder
+        self._workers = workers or available_cores()
+        self._engine_options: dict[str, Any] = {"upright": upright, "max_pixels": max_pixels}
+        self._engines: dict[int, Engine] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What makes two embeddings comparable."""
+        ready = next(iter(self._engines.values()), None) or self._engine(self._workers)
+        embedder = ready.embedder
+        assert embedder is not None
+        return embedder.identity
+
+    def detect(self, image: Any) -> Faces:  # noqa: ANN401 - see `mien.images.decode`
+        """The faces of one picture, largest first. Raises ImageError when it cannot be read."""
+        engine = self._engine(self._workers)
+        detect_only = Engine(engine.detector, None, workers=1, **self._engine_options)
+        return _only(detect_only.run([image])).faces
+
+    def embed(self, image: Any) -> Floats:  # noqa: ANN401
+        """The main face's embedding: float32 (D,), unit norm; the dot product of two is their score.
+
+        The main face is large and near the middle (see `Faces.main`). Raises ImageError when the picture cannot be
+        read, NoFaceError when it holds no face.
+        """
+        found = self.analyze_one(image)
+        if not len(found.faces):
+            raise NoFaceError(f"{found.source}: no face found; expected at least one")
+        return found.embeddings[found.main()]
+
+    def analyze_one(self, image: Any) -> Analysis:  # noqa: ANN401
+        """Everything about one picture. Raises ImageError when it cannot be read."""
+        return _only(self._engine(self._workers).run([image]))
+
+    def analyze(self, images: Iterable[Any], *, keep_images: bool = False, embed: bool = True) -> Iterator[Analysis]:
+        """Analyse any number of pictures on all cores, lazily and in order.
+
+        A picture that cannot be read yields an `Analysis` with `error` set; the rest goes on.
+
+        Args:
+            images: pictures; consumed as results are taken.
+            keep_images: attach the decoded picture to its analysis.
+            embed: False to detect only.
+        """
+        stream = iter(images)
+        first = list(itertools.islice(stream, 2))
+        # One picture: its models use all cores. Many: one core a model, all cores over pictures.
+        engine = self._engine(self._workers if len(first) < 2 else 1)
+        if not embed:
+            engine = Engine(engine.detector, None, workers=engine.workers, **self._engine_options)
+        yield from engine.run(itertools.chain(first, stream), keep_images=keep_images)
+
+    def _engine(self, threads: int) -> Engine:
+        """The engine whose models run on `threads` threads each, made on first use."""
+        with self._lock:
+            if threads not in self._engines:
+                detector, embedder = self._given
+                detector = detector or MTCNN(threads=threads, **self._detector_options)
+                embedder = embedder or DlibResNet(self._preset, landmarker=RegressionTrees(), threads=threads)
+                workers = self._workers if threads == 1 else 1
+                self._engines[threads] = Engine(detector, embedder, workers=workers, **self._engine_options)
+            return self._engines[threads]
+
+
+def _only(analyses: Iterator[Analysis]) -> Analysis:
+    """The one analysis of a one-picture run; raises its error."""
+    analysis = next(analyses)
+    if analysis.error is not None:
+        raise analysis.error
+    return analysis
