@@ -232,7 +232,7 @@ class Match:
         subject_id: the subject's id in the gallery, or None.
         score: cosine to the best subject, known or not; -1 in an empty gallery.
         threshold: the score needed to be named.
-        fpir: the false-positive identification rate the threshold stands for.
+        fpir: the false-positive identification rate the threshold stands for; None when the caller gave the threshold.
         nearest: name of the nearest enrolled picture, or None.
         nearest_name: name of the best subject even when the answer is unknown.
         runner_up: name of the second-best subject, or None.
@@ -244,7 +244,7 @@ class Match:
     subject_id: int | None
     score: float
     threshold: float
-    fpir: float
+    fpir: float | None
     nearest: str | None = None
     nearest_name: str | None = None
     runner_up: str | None = None

@@ -1,1 +1,31 @@
-"""Scores, thresholds at a stated error rate, and the explanation of a decision."""
+"""Matching: scores, thresholds at a stated error rate, and the open-set decision."""
+
+from mien.match.calibrate import calibrate
+from mien.match.calibration import (
+    IDENTIFY_FPIR,
+    VERIFY_FMR,
+    Calibration,
+    OperatingPoint,
+    ScoreSpread,
+    calibration_for,
+    comparison_fmr,
+)
+from mien.match.decide import Candidate, decide
+from mien.match.scores import cosine, similarity_blocks, similarity_matrix, unit_embeddings
+
+__all__ = [
+    "IDENTIFY_FPIR",
+    "VERIFY_FMR",
+    "Calibration",
+    "Candidate",
+    "OperatingPoint",
+    "ScoreSpread",
+    "calibrate",
+    "calibration_for",
+    "comparison_fmr",
+    "cosine",
+    "decide",
+    "similarity_blocks",
+    "similarity_matrix",
+    "unit_embeddings",
+]
