@@ -3,7 +3,7 @@
     python benchmarks/pipeline.py $MIEN_DATA/lfw --photos 300 --rounds 3 [--peer-python VENV/bin/python]
 
 Each round runs every contender once, in turn, each in a fresh process, so that drift of the machine hits all alike.
-Loading the models is timed apart. The peer runs as its users run it (one process) and once on all cores (its `--cpus -1`).
+Loading the models is timed apart. The peer runs as its users run it (one process), and on all cores (its `--cpus -1`).
 Without --peer-python a virtual environment for the peer is made beside the results (needs pip's index).
 Writes benchmarks/results/pipeline.json.
 """
@@ -45,7 +45,8 @@ if __name__ == "__main__":
     if processes > 1:
         pool.close(); pool.join()
         peak += processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(json.dumps(dict(seconds=seconds, load=ready - start, faces=sum(found), empty=found.count(0), peak_mib=peak / 1024)))
+    shown = dict(seconds=seconds, load=ready - start, faces=sum(found), empty=found.count(0), peak_mib=peak / 1024)
+    print(json.dumps(shown))
 """
 
 MIEN = """
@@ -59,7 +60,8 @@ ready = time.perf_counter()
 found = [len(a.faces) for a in rec.analyze(paths)]
 seconds = time.perf_counter() - ready
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps(dict(seconds=seconds, load=ready - start, faces=sum(found), empty=found.count(0), peak_mib=peak / 1024)))
+shown = dict(seconds=seconds, load=ready - start, faces=sum(found), empty=found.count(0), peak_mib=peak / 1024)
+print(json.dumps(shown))
 """
 
 SHARES = """
@@ -85,7 +87,8 @@ print(json.dumps({stage: 1e3 * s / len(paths) for stage, s in spent.items()}))
 
 def run(python: str, code: str, argument: str, paths: list[str]) -> dict[str, float]:
     """Run one contender in a fresh process and return what it printed."""
-    done = subprocess.run([python, "-c", code, argument], input=json.dumps(paths), text=True, capture_output=True)
+    command = [python, "-c", code, argument]
+    done = subprocess.run(command, input=json.dumps(paths), text=True, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"{python} failed:\n{done.stderr}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -130,11 +133,12 @@ def main() -> None:
     for number in range(options.rounds):
         for name, (python, code, argument) in contenders.items():
             rounds[name].append(run(python, code, argument, paths))
-            print(f"round {number + 1}: {name}: {len(paths) / rounds[name][-1]['seconds']:.1f} photos/s", file=sys.stderr)
+            speed = len(paths) / rounds[name][-1]["seconds"]
+            print(f"round {number + 1}: {name}: {speed:.1f} photos/s", file=sys.stderr)
 
     table = {}
     base = statistics.median(r["seconds"] for r in rounds["face_recognition"])
-    print(f"\n{len(paths)} photos, {cores} cores, {platform.processor() or platform.machine()}, median of {options.rounds}")
+    print(f"\n{len(paths)} photos, {cores} cores, {platform.machine()}, median of {options.rounds} rounds")
     print(f"{'':34}{'photos/s':>9}{'ratio':>8}{'faces':>7}{'no face':>9}{'load s':>8}{'peak MiB':>10}")
     for name, results in rounds.items():
         seconds = statistics.median(r["seconds"] for r in results)
@@ -157,7 +161,8 @@ def main() -> None:
         total = sum(spent.values())
         parts = ", ".join(f"{stage} {ms:.2f} ms ({ms / total:.0%})" for stage, ms in spent.items())
         print(f"mien {preset}, one core: {total:.2f} ms a photo: {parts}")
-    result = {"photos": len(paths), "cores": cores, "machine": platform.platform(), "results": table, "shares_ms": shares}
+    machine = {"cores": cores, "platform": platform.platform()}
+    result = {"photos": len(paths), "machine": machine, "results": table, "one_core_ms": shares}
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "pipeline.json").write_text(json.dumps(result, indent=2) + "\n")
 
