@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mien.types import Analysis
+    from mien.types import Analysis, Face
 
 __all__ = [
     "CsvFlag",
@@ -25,6 +25,8 @@ __all__ = [
     "console",
     "emit_csv",
     "emit_json",
+    "errors_of",
+    "face_record",
     "finish",
     "printable",
     "progress",
@@ -72,7 +74,26 @@ def say(message: str, *, label: str = "") -> None:
 
 def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Print one JSON document to stdout. NaN and infinity are refused: they are not JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a file name that is not Unicode, or a terminal that is not: escapes say the same
+        text = json.dumps(value, allow_nan=False, indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def face_record(face: Face) -> dict[str, Any]:
+    """A face in JSON: box [x0, y0, x1, y1] and landmarks [x, y] in pixels, to a hundredth; the detector's confidence."""
+    return {
+        "box": [round(v, 2) for v in face.box],
+        "confidence": round(face.score, 4),
+        "landmarks": [[round(x, 2), round(y, 2)] for x, y in face.landmarks],
+    }
+
+
+def errors_of(failures: Iterable[Analysis]) -> list[dict[str, str]]:
+    """The pictures that could not be analysed, in JSON: which, and why."""
+    return [{"source": f.source, "error": getattr(f.error, "reason", str(f.error))} for f in failures]
 
 
 def safe_cell(value: object) -> object:
@@ -81,6 +102,8 @@ def safe_cell(value: object) -> object:
     >>> safe_cell("=1+1"), safe_cell(-0.5), safe_cell("张伟")
     ("'=1+1", -0.5, '张伟')
     """
+    if isinstance(value, str):
+        value = value.encode("utf-8", "backslashreplace").decode("utf-8")  # file names need not be Unicode
     if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")):
         return "'" + value
     return value
