@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from mien.images.align import ARCFACE_112, Border, invert, similarity, transform_points, warp
-from mien.images.decode import MAX_BYTES, MAX_PIXELS, Source, decode, source_name
+from mien.images.decode import MAX_BYTES, MAX_PIXELS, Readable, Source, decode, source_name
+from mien.images.draw import Colour, Drawing, contact_sheet, draw
+from mien.images.folders import PICTURE_SUFFIXES, is_image_name, list_images, people_of, person_name
+from mien.images.saving import save
 
 __all__ = [
     "ARCFACE_112",
     "MAX_BYTES",
     "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
     "Border",
+    "Colour",
+    "Drawing",
+    "Readable",
     "Source",
+    "contact_sheet",
     "decode",
+    "draw",
     "invert",
+    "is_image_name",
+    "list_images",
+    "people_of",
+    "person_name",
+    "save",
     "similarity",
     "source_name",
     "transform_points",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def _narrow(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
 
 def _to_bytes(array: np.ndarray[Any, Any], name: str) -> Pixels:
     if array.dtype == np.uint8:
-        return array.view(np.uint8)
+        return cast("Pixels", array)
     if array.dtype == np.uint16:
         return (array >> 8).astype(np.uint8)
     low, high = array.min(), array.max()
@@ -89,7 +89,8 @@ def _to_bytes(array: np.ndarray[Any, Any], name: str) -> Pixels:
         raise ImageError(
             name, f"expected float pixels in 0 to 1, got {low:g} to {high:g}; divide by their maximum first"
         )
-    return np.rint(array * 255).astype(np.uint8)
+    scaled: Pixels = np.rint(array * 255).astype(np.uint8)
+    return scaled
 
 
 def _on_white(rgba: Pixels) -> Pixels:

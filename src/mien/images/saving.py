@@ -1,0 +1,68 @@
+"""Writing pictures: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from PIL import Image as PillowImage
+
+from mien.errors import ImageError
+from mien.images._reading import printable
+
+if TYPE_CHECKING:
+    from mien.types import Image
+
+__all__ = ["save"]
+
+_FORMATS: Final = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+}
+
+
+def save(image: Image, path: str | os.PathLike[str], *, quality: int = 92) -> Path:
+    """Write a picture in the format that the suffix of `path` names.
+
+    The file appears whole: it is written beside its place under another name, and then moved there. Safe to call from
+    several threads at once; of two that write one path, one wins.
+
+    Args:
+        image: the picture.
+        path: where to; ``.jpg``, ``.png``, ``.webp``, ``.bmp``, ``.tif`` or ``.ppm``. Its folder must exist.
+        quality: of JPEG and WebP, 1 to 100.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImageError: the suffix is none of those, or the file cannot be written.
+    """
+    target = Path(path)
+    shown = printable(str(target))
+    kind = _FORMATS.get(target.suffix.lower())
+    if kind is None:
+        raise ImageError(shown, f"expected a name that ends in one of {', '.join(_FORMATS)}, got {target.suffix!r}")
+    if not 1 <= quality <= 100:
+        raise ImageError(shown, f"expected a quality of 1 to 100, got {quality}")
+    options: dict[str, Any] = {"quality": quality} if kind in ("JPEG", "WEBP") else {}
+    draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
+    try:
+        try:
+            with draft.open("xb") as file:
+                PillowImage.fromarray(image.pixels).save(file, format=kind, **options)
+            os.replace(draft, target)  # noqa: PTH105 (Path.replace is the same call)
+        finally:
+            draft.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(shown, f"cannot be written ({reason})") from error
+    return target
