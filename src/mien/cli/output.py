@@ -7,7 +7,7 @@ import enum
 import json
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -33,7 +33,10 @@ __all__ = [
     "safe_cell",
     "say",
     "watch",
+    "watch_each",
 ]
+
+_Key = TypeVar("_Key")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")]
@@ -83,7 +86,7 @@ def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
 
 
 def face_record(face: Face) -> dict[str, Any]:
-    """A face in JSON: box [x0, y0, x1, y1] and landmarks [x, y] in pixels, to a hundredth; the detector's confidence."""
+    """A face in JSON: box [x0, y0, x1, y1] and landmarks [x, y] in pixels, and the detector's confidence."""
     return {
         "box": [round(v, 2) for v in face.box],
         "confidence": round(face.score, 4),
@@ -132,11 +135,19 @@ def progress(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
 
 def watch(analyses: Iterable[Analysis], total: int | None, label: str, failures: list[Analysis]) -> Iterator[Analysis]:
     """Pass the good analyses on under a progress bar; collect the failed ones in `failures` and name each on stderr."""
+    for _, analysis in watch_each(((None, analysis) for analysis in analyses), total, label, failures):
+        yield analysis
+
+
+def watch_each(
+    pairs: Iterable[tuple[_Key, Analysis]], total: int | None, label: str, failures: list[Analysis]
+) -> Iterator[tuple[_Key, Analysis]]:
+    """As `watch`, for analyses that something belongs to, such as the path they were made from."""
     with progress(total, label) as advance:
-        for analysis in analyses:
+        for key, analysis in pairs:
             advance(1)
             if analysis.error is None:
-                yield analysis
+                yield key, analysis
             else:
                 failures.append(analysis)
                 say(printable(str(analysis.error)), label="skipped:")
