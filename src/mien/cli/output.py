@@ -1,4 +1,4 @@
-"""What every verb prints with: results to stdout as text, JSON or CSV; messages, tables and progress to stderr."""
+"""What every verb prints with: results to stdout as text, tables, JSON or CSV; messages and progress to stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from mien.types import Analysis, Face
 
@@ -28,6 +28,8 @@ __all__ = [
     "errors_of",
     "face_record",
     "finish",
+    "print_line",
+    "print_table",
     "printable",
     "progress",
     "safe_cell",
@@ -73,6 +75,42 @@ def say(message: str, *, label: str = "") -> None:
     from rich.text import Text
 
     console().print(Text.assemble((f"{label} " if label else "", "bold red"), message), soft_wrap=True)
+
+
+def print_line(text: str = "", *, style: str = "") -> None:
+    """Print one line of a result to stdout. No markup is read, nothing is wrapped, control characters are escaped."""
+    from rich.text import Text
+
+    _to_stdout(Text(printable(text), style), soft_wrap=True)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """Print a table to stdout.
+
+    Args:
+        header: titles of the columns.
+        rows: cells; text is shown as it is (no markup), numbers as they print, None as a dash.
+        right: titles of the columns to align to the right.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in header:
+        table.add_column(title, justify="right" if title in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("-" if cell is None else printable(str(cell))) for cell in row))
+    _to_stdout(table)
+
+
+def _to_stdout(what: RenderableType, *, soft_wrap: bool = False) -> None:
+    from rich.console import Console
+
+    # A pipe has no width, so nothing may be cut to fit one.
+    page = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100_000)
+    with page.capture() as captured:  # rich itself would end the process with 1, "no match", when the reader leaves
+        page.print(what, soft_wrap=soft_wrap)
+    sys.stdout.write(captured.get())
 
 
 def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value
