@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from mien.images._orientation import EXIF_HEADER, exif_orientation
 
-__all__ = ["Format", "JpegHeader", "foreign_kind", "picture_format", "read_jpeg_header", "webp_size"]
+__all__ = ["Format", "JpegHeader", "foreign_kind", "picture_format", "png_fault", "read_jpeg_header", "webp_size"]
 
 Format: TypeAlias = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "HEIF"]
 
@@ -109,6 +110,25 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
             orientation = exif_orientation(data[at + 4 : at + 2 + length])
         at += 2 + length
     return None
+
+
+def png_fault(data: bytes) -> str | None:
+    """Return what is wrong with a PNG's chunks, or None: all there to the end, the critical ones with right checksums.
+
+    Pillow skips the checksums of the pixels, and shows a picture whose end is missing if its rows happen to be whole.
+    """
+    view, at = memoryview(data), 8
+    while at + 12 <= len(data):
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            break
+        # A capital first letter marks a chunk without which the picture cannot be shown.
+        if kind[:1].isupper() and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            return f"the checksum of its {kind.decode('latin-1')!r} chunk is wrong"
+        if kind == b"IEND":
+            return None
+        at = end
+    return "its end is missing"
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:

@@ -10,14 +10,14 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from mien.errors import ImageError, MienError, MissingExtraError
+from PIL import Image as PillowImage
+
+from mien.errors import ImageError, ImageTooLargeError, MienError, MissingExtraError
 from mien.images._orientation import ORIENTATION_TAG, exif_orientation, turn_upright, valid_orientation
 from mien.images._to_rgb import pillow_to_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from PIL import Image as PillowImage
 
     from mien.images._headers import Format
     from mien.types import Pixels
@@ -88,6 +88,8 @@ def decode_pillow(data: bytes, kind: Format, name: str, check_size: Callable[[tu
             return upright_rgb(image, name)
     except MienError:
         raise
+    except PillowImage.DecompressionBombError as error:  # a limit of Pillow's TIFF reader, beyond our default
+        raise ImageTooLargeError(name, f"{error} (Pillow's limit: PIL.Image.MAX_IMAGE_PIXELS)") from error
     except Exception as error:  # whatever a decoder raises on hostile bytes, the caller needs one kind of error
         raise ImageError(name, f"is damaged or truncated {kind} data ({type(error).__name__}: {error})") from error
 

@@ -57,6 +57,8 @@ def pillow_to_rgb(image: PillowImage.Image, name: str) -> Pixels:
         band = image if whole else image.crop((0, rows.start, width, rows.stop))
         if mode == "P" and target == "RGBA" and not whole:
             band.info = image.info  # a crop keeps the palette, but its transparent colour lies here
+        if mode == "La":  # premultiplied grey: Pillow takes it to RGBA by way of LA only
+            band = band.convert("LA")
         array = np.asarray(band if band.mode == target else band.convert(target))
         if target in _WIDE_GREY:
             pixels[rows] = _to_bytes(_narrow(array, name), name)[..., None]

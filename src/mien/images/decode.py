@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from mien.errors import ImageError, ImageTooLargeError, MienError
-from mien.images._headers import foreign_kind, picture_format, read_jpeg_header, webp_size
+from mien.images._headers import foreign_kind, picture_format, png_fault, read_jpeg_header, webp_size
 from mien.images._orientation import turn_upright
 from mien.images._pillow import decode_pillow, upright_rgb
 from mien.images._reading import printable, read_file, read_stream
@@ -158,6 +158,8 @@ def _decode_bytes(data: bytes, name: str, check_size: CheckSize) -> Pixels:
         if size is None:
             raise ImageError(name, "is damaged or truncated WEBP data (its header)")
         check_size(size)
+    if kind == "PNG" and (fault := png_fault(data)):
+        raise ImageError(name, f"is damaged or truncated PNG data ({fault})")
     return decode_pillow(data, kind, name, check_size)
 
 
