@@ -166,7 +166,8 @@ def progress(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console(), transient=True) as bar:
+    # Left alone, rich would send what is printed to stdout meanwhile to stderr.
+    with Progress(*columns, console=console(), transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(label, total=total)
         yield lambda n: bar.advance(task, n)
 

@@ -15,7 +15,7 @@ from mien.images._reading import printable
 if TYPE_CHECKING:
     from mien.types import Image
 
-__all__ = ["save"]
+__all__ = ["WRITABLE_SUFFIXES", "save"]
 
 _FORMATS: Final = {
     ".jpg": "JPEG",
@@ -27,6 +27,9 @@ _FORMATS: Final = {
     ".tiff": "TIFF",
     ".ppm": "PPM",
 }
+
+WRITABLE_SUFFIXES: Final = frozenset(_FORMATS)
+"""Suffixes, in lower case, of the pictures that `save` writes."""
 
 
 def save(image: Image, path: str | os.PathLike[str], *, quality: int = 92) -> Path:
