@@ -230,7 +230,7 @@ class _Reader:
         if state.get("subclass") != _NDARRAY or order not in ("C", "F") or not isinstance(dtype, _DType):
             raise _Broken("describes something other than a plain array")
         if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
-            raise _Broken(f"an array's shape is not one")
+            raise _Broken("an array's shape is not one")
         if state.get("numpy_array_alignment_bytes") is not None:
             self.take(self.number("B"))
         kind = dtype.numpy()
