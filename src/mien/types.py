@@ -131,6 +131,16 @@ class Faces:
         """No faces."""
         return cls(*(np.zeros(shape, np.float32) for shape in ((0, 4), (0,), (0, 5, 2))))
 
+    @classmethod
+    def of(cls, *faces: Face) -> Faces:
+        """The given faces, in the given order."""
+        n = len(faces)
+        return cls(
+            np.array([face.box for face in faces], np.float32).reshape(n, 4),
+            np.array([face.score for face in faces], np.float32),
+            np.array([face.landmarks for face in faces], np.float32).reshape(n, 5, 2),
+        )
+
     def __len__(self) -> int:
         return len(self.boxes)
 

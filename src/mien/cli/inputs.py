@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +12,10 @@ from mien.errors import InputError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mien.engine import Engine
     from mien.recognizer import Recognizer
 
-__all__ = ["MinFace", "Photos", "PresetName", "Upright", "make_recognizer", "photos_in"]
+__all__ = ["MinFace", "Photos", "PresetName", "Upright", "make_detecting_engine", "make_recognizer", "photos_in"]
 
 Photos = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
 PresetName = Annotated[
@@ -58,6 +59,27 @@ def make_recognizer(preset: str | None = None, min_face: float | None = None, *,
     name = preset or DEFAULT_PRESET
     if name not in ("fast", "accurate"):
         raise InputError(f"--preset: expected fast or accurate, got {name!r}")
+    _check_min_face(min_face)
+    return Recognizer(name, min_face=min_face, upright=upright)  # type: ignore[arg-type]  # checked above
+
+
+def make_detecting_engine(
+    photos: int, min_face: float | None = None, *, upright: bool = False, confidence: float | None = None
+) -> Engine:
+    """An engine that only finds faces, in so many photos; no embedder is loaded. None for the detector's defaults."""
+    from mien.detect import mtcnn
+    from mien.engine import Engine, available_cores
+
+    _check_min_face(min_face)
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise InputError(f"--confidence: expected a number from 0 to 1, got {confidence}")
+    given = {"min_face": min_face, "confidence": confidence}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    # One photo: its networks use all cores. Many: one core a network, all cores over photos.
+    threads, workers = (available_cores(), 1) if photos == 1 else (1, available_cores())
+    return Engine(mtcnn.MTCNN(threads=threads, **options), None, workers=workers, upright=upright)
+
+
+def _check_min_face(min_face: float | None) -> None:
     if min_face is not None and not min_face > 0:
         raise InputError(f"--min-face: expected a positive number, got {min_face}")
-    return Recognizer(name, min_face=min_face, upright=upright)  # type: ignore[arg-type] - checked above
