@@ -88,7 +88,7 @@ def decode_pillow(data: bytes, kind: Format, name: str, check_size: Callable[[tu
             return upright_rgb(image, name)
     except MienError:
         raise
-    except PillowImage.DecompressionBombError as error:  # a limit of Pillow's TIFF reader, beyond our default
+    except PillowImage.DecompressionBombError as error:  # some readers' own limit, beyond our default
         raise ImageTooLargeError(name, f"{error} (Pillow's limit: PIL.Image.MAX_IMAGE_PIXELS)") from error
     except Exception as error:  # whatever a decoder raises on hostile bytes, the caller needs one kind of error
         raise ImageError(name, f"is damaged or truncated {kind} data ({type(error).__name__}: {error})") from error

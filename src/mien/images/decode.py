@@ -64,7 +64,7 @@ def source_name(source: object) -> str:
     if isinstance(source, Image):
         return source.source
     if isinstance(source, (str, os.PathLike)):
-        return printable(os.fsdecode(source))
+        return printable(os.fsdecode(source)) or "<empty path>"
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "<bytes>"
     if isinstance(source, np.ndarray):
@@ -123,11 +123,7 @@ def decode(
     if isinstance(source, PillowImage.Image):
         return Image(_decode_open_pillow(source, name, check_size), name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-        if not data:
-            raise ImageError(name, "is empty")
-        if len(data) > max_bytes:
-            raise ImageError(name, f"holds {len(data)} bytes, expected at most {max_bytes}")
+        data = _bytes_of(source, name, max_bytes)
     elif isinstance(source, (str, os.PathLike)):
         data = read_file(os.fsdecode(source), name, max_bytes)
     elif callable(read := getattr(source, "read", None)):
@@ -135,6 +131,16 @@ def decode(
     else:
         raise ImageError(name, f"expected a path, bytes, file, array or Pillow image, got {type(source).__name__}")
     return Image(_decode_bytes(data, name, check_size), name)
+
+
+def _bytes_of(source: bytes | bytearray | memoryview, name: str, max_bytes: int) -> bytes:
+    try:
+        count = source.nbytes if isinstance(source, memoryview) else len(source)
+    except ValueError as error:  # a memoryview after its release
+        raise ImageError(name, str(error)) from error
+    if not 0 < count <= max_bytes:
+        raise ImageError(name, f"holds {count} bytes, expected at most {max_bytes}" if count else "is empty")
+    return bytes(source)
 
 
 def _decode_open_pillow(image: PillowImage.Image, name: str, check_size: CheckSize) -> Pixels:
