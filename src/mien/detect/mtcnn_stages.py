@@ -1,0 +1,186 @@
+"""The three stages of MTCNN as functions over a whole batch: no loop over candidates, few and large network runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+
+from mien.detect.boxes import nms, squares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from mien.detect.mtcnn_pyramid import Pyramid
+    from mien.types import Floats, Pixels
+
+__all__ = ["Candidates", "Nets", "Settings", "output", "propose", "refine"]
+
+CELL, STRIDE = 12, 2  # window and step of the proposal network, in pixels of its level
+_RUN_PIXELS = 30_000  # pixels a run of the proposal network sees: its maps then stay near the cache
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+
+
+class Nets(Protocol):
+    """The three networks: uint8 RGB pixels in; face probabilities and offsets, in sides of the window, out."""
+
+    def propose(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Probabilities (N, h, w) and offsets (N, h, w, 4) of every window of every picture."""
+        ...
+
+    def refine(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Probabilities (N,) and offsets (N, 4) of 24-pixel crops."""
+        ...
+
+    def output(self, pixels: Pixels) -> tuple[Floats, Floats, Floats]:
+        """Probabilities (N,), offsets (N, 4) and landmarks (N, 5, 2), in sides, of 48-pixel crops."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the stages are told.
+
+    Attributes:
+        thresholds: the least probability that passes each stage.
+        nms: the largest overlaps of two candidates: within a level, across levels, after the second and third stage.
+        max_candidates: how many candidates of one picture go on, the best first.
+    """
+
+    thresholds: tuple[float, float, float]
+    nms: tuple[float, float, float, float]
+    max_candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Boxes that may be faces.
+
+    Attributes:
+        pictures: (N,) index of the picture.
+        boxes: float32 (N, 4) xyxy pixels of the picture.
+        scores: float32 (N,) probabilities.
+        landmarks: float32 (N, 5, 2) pixels; (N, 0, 2) before the last stage.
+    """
+
+    pictures: NDArray[np.intp]
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats
+
+    @classmethod
+    def of(cls, pictures: NDArray[np.intp], boxes: Floats, scores: Floats) -> Candidates:
+        """Candidates without landmarks."""
+        return cls(pictures, boxes, scores, np.zeros((len(boxes), 0, 2), np.float32))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Several sets as one."""
+        if not parts:
+            return cls.of(np.zeros(0, np.intp), np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def take(self, keep: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Candidates:
+        """The candidates at some indices or where a mask is true."""
+        return Candidates(*(getattr(self, f.name)[keep] for f in fields(self)))
+
+    def best(self, limit: int) -> Candidates:
+        """At most `limit` candidates of each picture, those that score highest, in their present order."""
+        counts = np.bincount(self.pictures)
+        if counts.max(initial=0) <= limit:
+            return self
+        order = np.lexsort((-self.scores, self.pictures))
+        rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[self.pictures[order]]
+        return self.take(np.sort(order[rank < limit]))
+
+    def apart(self, overlap: float, *, smaller: bool = False) -> Candidates:
+        """What suppression within each picture leaves; `smaller` measures overlap against the smaller box."""
+        mode = "min" if smaller else "union"
+        return self.take(nms(self.boxes, self.scores, overlap, groups=self.pictures, mode=mode))
+
+
+def propose(nets: Nets, pyramid: Pyramid, scales: Sequence[float], settings: Settings) -> Candidates:
+    """First stage: slide the proposal network over every level of a pyramid.
+
+    Args:
+        nets: the networks.
+        pyramid: the pictures; candidates name them by their place in it.
+        scales: the levels to look at.
+        settings: thresholds and limits.
+    """
+    found = []
+    for scale in scales:
+        level = pyramid.level(scale)
+        windows = [_windows(nets, level, run, settings.thresholds[0]) for run in _runs(level.shape)]
+        here = Candidates.joined(windows).best(settings.max_candidates).apart(settings.nms[0])
+        to_picture = np.array([pyramid.width / level.shape[2], pyramid.height / level.shape[1]], np.float32)
+        found.append(Candidates.of(here.pictures, here.boxes * np.tile(to_picture, 2), here.scores))
+    return Candidates.joined(found).apart(settings.nms[1]).best(settings.max_candidates)
+
+
+def refine(nets: Nets, cut: Callable[[Candidates, int], Pixels], found: Candidates, settings: Settings) -> Candidates:
+    """Second stage: look at each candidate again, in 24 x 24 pixels.
+
+    Args:
+        nets: the networks.
+        cut: cuts the boxes of candidates out of their pictures, resized to a side.
+        found: the candidates of all pictures.
+        settings: thresholds and limits.
+    """
+    found = Candidates.of(found.pictures, squares(found.boxes), found.scores)
+    scores, offsets = nets.refine(cut(found, 24))
+    keep = scores > settings.thresholds[1]
+    # Suppress before moving the boxes: moved, several looks at one face fall together, and the best of them here is
+    # not always the one that the last stage accepts.
+    apart = Candidates.of(found.pictures[keep], found.boxes[keep], scores[keep])
+    kept = nms(apart.boxes, apart.scores, settings.nms[2], groups=apart.pictures)
+    moved = _moved(apart.boxes[kept], offsets[keep][kept])
+    return Candidates.of(apart.pictures[kept], moved, apart.scores[kept])
+
+
+def output(nets: Nets, cut: Callable[[Candidates, int], Pixels], found: Candidates, settings: Settings) -> Candidates:
+    """Last stage: final boxes, scores and landmarks, from 48 x 48 pixels. Arguments as for `refine`."""
+    found = Candidates.of(found.pictures, squares(found.boxes), found.scores)
+    scores, offsets, points = nets.output(cut(found, 48))
+    side = (found.boxes[:, 2:] - found.boxes[:, :2])[:, None]
+    landmarks = found.boxes[:, None, :2] + points * side
+    keep = scores > settings.thresholds[2]
+    faces = Candidates(found.pictures, _moved(found.boxes, offsets), scores, landmarks).take(keep)
+    return faces.apart(settings.nms[3], smaller=True)
+
+
+def _moved(boxes: Floats, offsets: Floats) -> Floats:
+    """Boxes whose corners are moved by offsets given in their sides."""
+    side = boxes[:, 2:] - boxes[:, :2]
+    return np.asarray(boxes + offsets * np.concatenate([side, side], axis=1))
+
+
+def _runs(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """How to share a level (n, h, w, 3) among runs: pictures and rows, overlapping by what the windows need."""
+    count, height, width = shape[:3]
+    at_once = _RUN_PIXELS // (height * width)
+    if at_once:
+        return [(slice(first, first + at_once), slice(0, height)) for first in range(0, count, at_once)]
+    rows = max(4 * CELL, _RUN_PIXELS // width // STRIDE * STRIDE)
+    step = rows - (CELL - STRIDE)  # the first window of a run follows the last of the run before
+    tops = range(0, max(1, height - (CELL - STRIDE)), step)
+    return [(slice(i, i + 1), slice(top, min(top + rows, height))) for i in range(count) for top in tops]
+
+
+def _windows(nets: Nets, level: Pixels, run: tuple[slice, slice], threshold: float) -> Candidates:
+    """The windows of one run that may hold a face, in level pixels, moved by their offsets."""
+    scores, offsets = nets.propose(level[run])
+    # Windows one step apart overlap by more than half, so that suppression would leave only the peaks of the map:
+    # taking the peaks at once leaves a few boxes to compare instead of hundreds.
+    peak = np.stack([cv2.dilate(one, _NEIGHBOURS) for one in scores])
+    picture, row, column = np.nonzero((scores > threshold) & (scores >= peak))
+    corner = np.stack([column * STRIDE, row * STRIDE + run[1].start], axis=1).astype(np.float32)
+    boxes = np.concatenate([corner, corner + CELL], axis=1) + CELL * offsets[picture, row, column]
+    return Candidates.of(picture + run[0].start, boxes, scores[picture, row, column])
