@@ -143,11 +143,12 @@ def safe_cell(value: object) -> object:
     >>> safe_cell("=1+1"), safe_cell(-0.5), safe_cell("张伟")
     ("'=1+1", -0.5, '张伟')
     """
-    if isinstance(value, str):
-        value = value.encode("utf-8", "backslashreplace").decode("utf-8")  # file names need not be Unicode
-    if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "backslashreplace").decode("utf-8")  # file names need not be Unicode
+    formula = text.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) or text.startswith(("\t", "\r"))
+    # The csv module leaves a lone carriage return bare, and a spreadsheet starts a new line, and cell, after it.
+    return ("'" if formula else "") + text.replace("\r", "\\r")
 
 
 def emit_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
