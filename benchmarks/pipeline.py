@@ -69,7 +69,8 @@ import json, sys, time
 from mien.images import decode
 from mien.recognizer import Recognizer
 paths, options = json.load(sys.stdin), json.loads(sys.argv[1])
-engine = Recognizer(workers=1, **options)._engine(1)
+rec = Recognizer(workers=1, **options)
+detector, embedder = rec._detector(1), rec._embedder(1)
 spent = dict.fromkeys(["decode", "detect", "align", "embed"], 0.0)
 def timed(stage, call):
     start = time.perf_counter(); result = call(); spent[stage] += time.perf_counter() - start; return result
@@ -77,10 +78,10 @@ for warm in (True, False):
     spent = dict.fromkeys(spent, 0.0)
     for i in range(0, 32 if warm else len(paths), 16):
         images = timed("decode", lambda: [decode(p).pixels for p in paths[i : i + 16]])
-        found = timed("detect", lambda: engine.detector.detect(images))
-        chips = timed("align", lambda: [engine.embedder.chips(p, f) for p, f in zip(images, found) if len(f)])
+        found = timed("detect", lambda: detector.detect(images))
+        chips = timed("align", lambda: [embedder.chips(p, f) for p, f in zip(images, found) if len(f)])
         import numpy as np
-        timed("embed", lambda: engine.embedder.embed(np.concatenate(chips)))
+        timed("embed", lambda: embedder.embed(np.concatenate(chips)))
 print(json.dumps({stage: 1e3 * s / len(paths) for stage, s in spent.items()}))
 """
 

@@ -6,13 +6,14 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import NoFaceError
+from mien import gallery
+from mien.errors import GalleryModelError, NoFaceError
 from mien.match import VERIFY_FMR, calibration_for
-from mien.recognizer import DEFAULT_PRESET, Recognizer
+from mien.recognizer import DEFAULT_PRESET, PRESETS, Recognizer
 from mien.types import Verification
 
 if TYPE_CHECKING:
-    from mien.types import Analysis, Preset
+    from mien.types import Analysis, ModelIdentity, Preset
 
 __all__ = ["Gallery", "default_recognizer", "verify"]
 
@@ -28,6 +29,35 @@ def default_recognizer(preset: Preset = DEFAULT_PRESET) -> Recognizer:
     """The recognizer that this process shares: made on first use, one a preset. Thread-safe."""
     with _lock:  # functools.cache alone may build two under a race
         return _shared(preset)
+
+
+class Gallery(gallery.Gallery):
+    """Known people, enrolled from pictures and found in pictures, with the default recognizer where none is given.
+
+        with mien.Gallery.open("people.db") as people:
+            people.enrol("Ada Lovelace", ["ada1.jpg", "ada2.jpg"])
+            people.identify("group.jpg")
+
+    A new gallery is bound to the model and preset that first fills it; an old one is opened with the preset it is bound
+    to. Thread-safe, and safe beside other processes.
+    """
+
+    def default_recognizer(self, identity: ModelIdentity | None) -> Recognizer:
+        """The shared recognizer of the preset that the gallery is bound to.
+
+        Raises:
+            GalleryModelError: the gallery is bound to another model than the default one.
+        """
+        for preset in PRESETS if identity else ():
+            recognizer = default_recognizer(preset)
+            if recognizer.identity == identity:
+                return recognizer
+        if identity:
+            raise GalleryModelError(
+                f"the gallery holds embeddings of {identity}, which is not a default model; "
+                "open it with recognizer=mien.Recognizer(embedder=...) of that model"
+            )
+        return default_recognizer()
 
 
 def verify(

@@ -10,7 +10,7 @@ from mien.detect.mtcnn import MTCNN
 from mien.detect.trees import RegressionTrees
 from mien.embed.dlib_resnet import DlibResNet
 from mien.engine import Engine, available_cores
-from mien.errors import NoFaceError
+from mien.errors import InputError, NoFaceError
 from mien.types import Preset
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from mien.interfaces import Detector, Embedder
     from mien.types import Analysis, Faces, Floats, ModelIdentity
 
-__all__ = ["DEFAULT_PRESET", "Recognizer"]
+__all__ = ["DEFAULT_PRESET", "PRESETS", "Recognizer"]
 
+PRESETS: tuple[Preset, ...] = ("fast", "accurate")
 DEFAULT_PRESET: Preset = "accurate"
 
 
@@ -29,12 +30,13 @@ class Recognizer:
 
     Pictures are anything `mien.images.decode` reads: paths, bytes, open files, RGB arrays, PIL images.
 
-    Thread-safe: one recognizer may serve any number of threads.
+    Thread-safe: one recognizer may serve any number of threads. Models are loaded on first use.
 
     Args:
         preset: "fast" (one look at each face) or "accurate" (several looks, averaged); part of the model's identity.
         min_face: side of the smallest face to look for: pixels (int), or a fraction of the shorter side of the picture
             (float below 1). None for the detector's default.
+        confidence: the least detection score of a face. None for the detector's default.
         upright: where nothing is found, try the three other quarter turns.
         workers: threads for many pictures; all available cores by default.
         max_pixels: refuse pictures with more pixels than this; None for the decoder's default.
@@ -47,35 +49,37 @@ class Recognizer:
         preset: Preset = DEFAULT_PRESET,
         *,
         min_face: float | None = None,
+        confidence: float | None = None,
         upright: bool = False,
         workers: int | None = None,
         max_pixels: int | None = None,
         detector: Detector | None = None,
         embedder: Embedder | None = None,
     ) -> None:
-        if preset not in ("fast", "accurate"):
-            raise ValueError(f'preset: expected "fast" or "accurate", got {preset!r}')
+        if preset not in PRESETS:
+            raise InputError(f'preset: expected "fast" or "accurate", got {preset!r}')
         self._preset: Preset = preset
-        self._detector_options: dict[str, Any] = {} if min_face is None else {"min_face": min_face}
+        given = {"min_face": min_face, "confidence": confidence}
+        self._detector_options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if detector is not None and self._detector_options:
+            raise InputError(f"{', '.join(self._detector_options)}: belongs to the default detector; set it on yours")
         self._given = detector, embedder
         self._workers = workers or available_cores()
         self._engine_options: dict[str, Any] = {"upright": upright, "max_pixels": max_pixels}
-        self._engines: dict[int, Engine] = {}
-        self._lock = threading.Lock()
+        self._detectors: dict[int, Detector] = {}  # by the threads of one model run
+        self._embedders: dict[int, Embedder] = {}
+        self._lock = threading.RLock()
 
     @property
     def identity(self) -> ModelIdentity:
         """What makes two embeddings comparable."""
-        ready = next(iter(self._engines.values()), None) or self._engine(self._workers)
-        embedder = ready.embedder
-        assert embedder is not None
-        return embedder.identity
+        with self._lock:
+            ready = next(iter(self._embedders.values()), None) or self._embedder(self._workers)
+            return ready.identity
 
     def detect(self, image: Any) -> Faces:  # noqa: ANN401 - see `mien.images.decode`
         """The faces of one picture, largest first. Raises ImageError when it cannot be read."""
-        engine = self._engine(self._workers)
-        detect_only = Engine(engine.detector, None, workers=1, **self._engine_options)
-        return _only(detect_only.run([image])).faces
+        return _only(self.analyze([image], embed=False)).faces
 
     def embed(self, image: Any) -> Floats:  # noqa: ANN401
         """The main face's embedding: float32 (D,), unit norm; the dot product of two is their score.
@@ -86,11 +90,12 @@ class Recognizer:
         found = self.analyze_one(image)
         if not len(found.faces):
             raise NoFaceError(f"{found.source}: no face found; expected at least one")
-        return found.embeddings[found.main()]
+        vector: Floats = found.embeddings[found.main()]
+        return vector
 
     def analyze_one(self, image: Any) -> Analysis:  # noqa: ANN401
         """Everything about one picture. Raises ImageError when it cannot be read."""
-        return _only(self._engine(self._workers).run([image]))
+        return _only(self.analyze([image]))
 
     def analyze(self, images: Iterable[Any], *, keep_images: bool = False, embed: bool = True) -> Iterator[Analysis]:
         """Analyse any number of pictures on all cores, lazily and in order.
@@ -104,22 +109,27 @@ class Recognizer:
         """
         stream = iter(images)
         first = list(itertools.islice(stream, 2))
+        if not first:
+            return
         # One picture: its models use all cores. Many: one core a model, all cores over pictures.
-        engine = self._engine(self._workers if len(first) < 2 else 1)
-        if not embed:
-            engine = Engine(engine.detector, None, workers=engine.workers, **self._engine_options)
+        threads, workers = (self._workers, 1) if len(first) == 1 else (1, self._workers)
+        embedder = self._embedder(threads) if embed else None
+        engine = Engine(self._detector(threads), embedder, workers=workers, **self._engine_options)
         yield from engine.run(itertools.chain(first, stream), keep_images=keep_images)
 
-    def _engine(self, threads: int) -> Engine:
-        """The engine whose models run on `threads` threads each, made on first use."""
+    def _detector(self, threads: int) -> Detector:
         with self._lock:
-            if threads not in self._engines:
-                detector, embedder = self._given
-                detector = detector or MTCNN(threads=threads, **self._detector_options)
-                embedder = embedder or DlibResNet(self._preset, landmarker=RegressionTrees(), threads=threads)
-                workers = self._workers if threads == 1 else 1
-                self._engines[threads] = Engine(detector, embedder, workers=workers, **self._engine_options)
-            return self._engines[threads]
+            if threads not in self._detectors:
+                self._detectors[threads] = self._given[0] or MTCNN(threads=threads, **self._detector_options)
+            return self._detectors[threads]
+
+    def _embedder(self, threads: int) -> Embedder:
+        with self._lock:
+            if threads not in self._embedders:
+                self._embedders[threads] = self._given[1] or DlibResNet(
+                    self._preset, landmarker=RegressionTrees(), threads=threads
+                )
+            return self._embedders[threads]
 
 
 def _only(analyses: Iterator[Analysis]) -> Analysis:
