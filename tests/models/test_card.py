@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError
@@ -212,6 +213,11 @@ def test_a_card_cannot_change():
         card.presets["fast"]["views"] = ()
     with pytest.raises(TypeError):
         card.accuracy["new"] = 1
+
+
+def test_a_card_travels_between_processes():
+    card = load_card(CARD.encode().replace(b"date = 2024-01-02", b""))
+    assert pickle.loads(pickle.dumps(card)) == copy.deepcopy(card) == card
 
 
 def test_cards_may_be_read_by_many_threads(tmp_path):

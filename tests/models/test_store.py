@@ -165,6 +165,7 @@ def test_an_interrupted_download_goes_on_in_another_process(store, server):
 def test_a_server_that_ignores_the_range(store, server):
     server.faults = ["cut", "ignore range"]
     store.pull(NET)
+    assert server.ranges == [None, f"bytes={len(CONTENT) // 2}-"], "what it sends is taken from the start at once"
     assert store.paths(NET)[0].read_bytes() == CONTENT
 
 

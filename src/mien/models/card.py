@@ -190,6 +190,12 @@ class ModelCard:
             if not getattr(self, name):
                 raise CardError(f"{name}: expected a value for family {self.family!r}, got none")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Read-only mappings do not pickle or copy; plain tables do.
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        tables = {name: check.plain(values[name]) for name in ("accuracy", "presets")}
+        return _rebuilt, ({**values, **tables},)
+
     def to_dict(self) -> dict[str, Any]:
         """The card as plain, JSON-ready values, in the layout of the TOML file."""
         files = [
@@ -224,6 +230,10 @@ class ModelCard:
         except CardError as error:
             raise CardError(f"{origin}: {error}") from None
         return cls(**fields, files=files, origin=origin)
+
+
+def _rebuilt(fields: dict[str, Any]) -> ModelCard:
+    return ModelCard(**fields)
 
 
 def load_card(source: Path | str | bytes) -> ModelCard:
