@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from mien.cli.criterion import FmrOption, ThresholdOption, criterion_for
@@ -55,6 +54,8 @@ def compare(
 
     The main face of each photo counts. DIR is a folder with a folder (or a photo) for each person.
     """
+    import numpy as np
+
     from mien.images import people_of
     from mien.match.similarity_table import similarity_table
 

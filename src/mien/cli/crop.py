@@ -23,12 +23,11 @@ from mien.cli.output import (
 )
 from mien.cli.placing import Places
 from mien.errors import InputError, MienError, NotFoundError
-from mien.types import Analysis, Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mien.types import Face, Faces, Floats, Pixels
+    from mien.types import Analysis, Face, Faces, Floats, Pixels
 
 __all__ = ["crop"]
 
@@ -66,6 +65,8 @@ def crop(
     as_csv: CsvFlag = False,
 ) -> None:
     """Cut faces out of photos, one folder a person where SRC has one. Run again, it cuts only what is missing."""
+    from mien.types import Analysis
+
     cut = _cutter(align, _size(size), template, margin)
     photos = _photos(src, dst)
     places = Places(dst, photos, [src])
@@ -174,6 +175,7 @@ def _save(
 ) -> list[dict[str, Any]]:
     """Write the crops of one photo and return their records."""
     from mien.images import decode, save
+    from mien.types import Image
 
     # Decoded once more rather than kept since the detection: memory stays that of one photo.
     chips = cut(decode(photo).pixels, chosen, found.turns)

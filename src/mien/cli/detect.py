@@ -23,12 +23,12 @@ from mien.cli.output import (
     watch_each,
 )
 from mien.errors import MienError
-from mien.types import Analysis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mien.cli.placing import Places
+    from mien.types import Analysis
 
 __all__ = ["detect"]
 
@@ -56,6 +56,8 @@ def detect(
     as_csv: CsvFlag = False,
 ) -> None:
     """Find the faces in photos: boxes, confidences and five landmarks, largest face first."""
+    from mien.types import Analysis
+
     paths = photos_in(photos)
     places = None
     if draw is not None:

@@ -26,12 +26,11 @@ from mien.cli.output import (
     watch_each,
 )
 from mien.errors import InputError, NoFaceError
-from mien.types import Analysis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mien.types import Face
+    from mien.types import Analysis, Face
 
 __all__ = ["find"]
 
