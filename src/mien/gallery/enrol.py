@@ -1,0 +1,126 @@
+"""People's pictures through one analyzer and into the gallery, a person at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mien.errors import MienError, ModelError
+from mien.gallery.records import FaceRecord
+from mien.gallery.reports import EnrolReport, PictureReport
+from mien.gallery.sources import content_sha256, readable_again
+from mien.images import person_name, source_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mien.interfaces import Analyzer
+    from mien.types import Analysis, Subject
+
+    Keep: TypeAlias = Callable[[str, Sequence[FaceRecord]], Subject | None]
+
+__all__ = ["enrol_people"]
+
+
+@dataclass(slots=True)
+class _Picture:
+    name: str
+    sha256: str | None
+    report: PictureReport | None = None
+    record: FaceRecord | None = None
+
+
+@dataclass(slots=True)
+class _Person:
+    name: str
+    pictures: list[_Picture] = field(default_factory=list)
+    usable: bool = True  # its name can be one
+    whole: bool = False  # all its pictures are in the list
+    asked: int = 0  # of them, those given to the analyzer; final once whole
+    answered: int = 0  # of them, those that came back
+
+
+def enrol_people(
+    people: Iterable[tuple[str, Iterable[Any]]],
+    analyzer: Analyzer,
+    *,
+    contents_of: Callable[[str], set[str]],
+    keep: Keep,
+) -> Iterator[EnrolReport]:
+    """Enrol people, lazily and in order; each is stored before its report is given.
+
+    All pictures go through one `analyze` call, so that its batches reach across people. The analyzer may draw them from
+    a thread of its own: what it has drawn but not answered is all that is kept of a person besides the embeddings.
+
+    Args:
+        people: (name, pictures); a name that cannot be one is reported, with its pictures skipped.
+        analyzer: decodes, detects and embeds.
+        contents_of: checksums that a subject already holds.
+        keep: stores the faces of one person, all or nothing, and returns the subject; with no faces it returns the
+            subject as it is, or None for a stranger.
+
+    Yields:
+        One report a person.
+    """
+    begun: deque[_Person] = deque()
+    asked: deque[tuple[_Person, _Picture]] = deque()
+
+    def feed() -> Iterator[Any]:
+        for raw_name, sources in people:
+            try:
+                name, problem = person_name(raw_name), ""
+                known = contents_of(name)
+            except MienError as error:
+                name, problem, known = str(raw_name), str(error), set()
+            person = _Person(name, usable=not problem)
+            begun.append(person)
+            for source in sources:
+                picture = readable_again(source)
+                entry = _Picture(source_name(source), None if problem else content_sha256(picture))
+                person.pictures.append(entry)
+                if problem:
+                    entry.report = PictureReport(entry.name, "skipped", problem, error=True)
+                elif entry.sha256 in known:
+                    entry.report = PictureReport(entry.name, "known", "this picture is already enrolled")
+                else:
+                    if entry.sha256:
+                        known.add(entry.sha256)
+                    person.asked += 1
+                    asked.append((person, entry))
+                    yield picture
+            person.whole = True
+
+    for analysis in analyzer.analyze(feed()):
+        if not asked:
+            raise ModelError("the analyzer gave more analyses than it was given pictures")
+        person, entry = asked.popleft()
+        _judge(entry, analysis)
+        person.answered += 1
+        while begun and begun[0].whole and begun[0].answered == begun[0].asked:
+            yield _finish(begun.popleft(), keep)
+    if asked:
+        raise ModelError(f"the analyzer gave no analysis for {asked[0][1].name} and {len(asked) - 1} more pictures")
+    for person in begun:  # those after the last picture that needed analysing
+        yield _finish(person, keep)
+
+
+def _judge(entry: _Picture, analysis: Analysis) -> None:
+    """Decide what becomes of one picture."""
+    found = len(analysis.faces)
+    if analysis.error is not None:
+        reason = getattr(analysis.error, "reason", None) or str(analysis.error)
+        entry.report = PictureReport(entry.name, "skipped", reason, error=True)
+    elif not found:
+        entry.report = PictureReport(entry.name, "skipped", "no face found")
+    else:
+        main = analysis.main()
+        reason = "" if found == 1 else f"the main one of {found} faces"
+        entry.record = FaceRecord(analysis.embeddings[main], entry.name, entry.sha256, analysis.faces[main])
+        entry.report = PictureReport(entry.name, "added", reason, found)
+
+
+def _finish(person: _Person, keep: Keep) -> EnrolReport:
+    records = [entry.record for entry in person.pictures if entry.record is not None]
+    reports = tuple(entry.report for entry in person.pictures if entry.report is not None)
+    return EnrolReport(person.name, keep(person.name, records) if person.usable else None, reports)

@@ -1,0 +1,88 @@
+"""What became of the pictures of an enrolment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from mien.types import Subject
+
+__all__ = ["EnrolReport", "FolderReport", "Outcome", "PictureReport"]
+
+Outcome: TypeAlias = Literal["added", "known", "skipped"]
+"""Enrolled now; its content was already enrolled for this person; or not usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureReport:
+    """What became of one picture.
+
+    Attributes:
+        picture: its name.
+        outcome: "added", "known" or "skipped".
+        reason: why, in a few words, where it was not simply added.
+        faces: how many faces it showed; 0 also where it was not looked at.
+        error: whether it was skipped because it cannot be read, rather than for lack of a face.
+    """
+
+    picture: str
+    outcome: Outcome
+    reason: str = ""
+    faces: int = 0
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolReport:
+    """What became of one person's pictures.
+
+    Attributes:
+        name: the person's name.
+        subject: the subject as it is enrolled now; None for somebody of whom nothing could be enrolled.
+        pictures: one report a picture, in order.
+    """
+
+    name: str
+    subject: Subject | None
+    pictures: tuple[PictureReport, ...]
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Pictures that were enrolled now."""
+        return tuple(p.picture for p in self.pictures if p.outcome == "added")
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Pictures whose content was already enrolled."""
+        return tuple(p.picture for p in self.pictures if p.outcome == "known")
+
+    @property
+    def skipped(self) -> tuple[PictureReport, ...]:
+        """Pictures that could not be used, with reasons."""
+        return tuple(p for p in self.pictures if p.outcome == "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """What became of a folder of people.
+
+    Attributes:
+        people: one report a person, in the folder's order.
+    """
+
+    people: tuple[EnrolReport, ...]
+
+    @property
+    def added(self) -> int:
+        """Pictures that were enrolled now."""
+        return sum(len(p.added) for p in self.people)
+
+    @property
+    def known(self) -> int:
+        """Pictures that were already enrolled."""
+        return sum(len(p.known) for p in self.people)
+
+    @property
+    def skipped(self) -> tuple[PictureReport, ...]:
+        """Pictures that could not be used, with reasons."""
+        return tuple(report for p in self.people for report in p.skipped)
