@@ -16,6 +16,7 @@ from mien.types import Faces
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mien.models.session import Engine
     from mien.types import Pixels
 
 __all__ = ["MTCNN"]
@@ -43,6 +44,7 @@ class MTCNN:
             intersection over the smaller box among the faces reported.
         max_candidates: how many candidates of one picture each stage passes on, the best first.
         threads: threads that one network run may use; 1 is best when several threads call `detect`.
+        engine: what runs the second and third network.
 
     Raises:
         InputError: an option is out of its range.
@@ -65,6 +67,7 @@ class MTCNN:
         nms: tuple[float, float, float, float] = (0.5, 0.7, 0.7, 0.7),
         max_candidates: int = 5000,
         threads: int = 1,
+        engine: Engine = "onnxruntime",
     ) -> None:
         if not (0 < min_face < 1 or 8 <= min_face < np.inf):
             raise InputError(f"min_face: expected a share between 0 and 1, or 8 pixels and more, got {min_face}")
@@ -79,7 +82,7 @@ class MTCNN:
         self._min_face, self._factor = float(min_face), factor
         last = max(thresholds[2], confidence)
         self._settings = Settings((thresholds[0], thresholds[1], last), nms, max_candidates)
-        self._nets: Nets = PackagedNets(threads=threads)
+        self._nets: Nets = PackagedNets(threads=threads, engine=engine)
 
     def detect(self, images: Sequence[Pixels]) -> list[Faces]:
         """Find the faces of each picture.
