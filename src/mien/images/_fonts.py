@@ -50,6 +50,8 @@ class _Font:
 
     def __init__(self, font: ImageFont.FreeTypeFont) -> None:
         self.font = font
+        # Complex layout would put a dotted circle under a lone mark, and so hide that the mark itself is missing.
+        self._single = font.font_variant(layout_engine=ImageFont.Layout.BASIC)
         self._can: dict[str, bool] = {}
 
     @cached_property
@@ -57,7 +59,7 @@ class _Font:
         return self._shape(_NEVER_ASSIGNED)
 
     def _shape(self, character: str) -> tuple[tuple[int, int], bytes]:
-        mask = self.font.getmask(character, mode="L")
+        mask = self._single.getmask(character, mode="L")
         return mask.size, bytes(mask)
 
     def _can_draw_one(self, character: str) -> bool:

@@ -128,9 +128,9 @@ def _label(
 ) -> None:
     """Write on a plate above the box, or inside its top where there is no room; always within the picture."""
     text, font = drawable
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    left, top, right, bottom = (round(edge) for edge in pen.textbbox((0, 0), text, font=font))
     pad = max(2, round((bottom - top) / 6))
-    plate = int(right - left) + 2 * pad, int(bottom - top) + 2 * pad
+    plate = right - left + 2 * pad, bottom - top + 2 * pad
     x = max(0, min(box[0], size[0] - plate[0]))
     y = box[1] - plate[1] if box[1] >= plate[1] else box[1]
     y = max(0, min(y, size[1] - plate[1]))
