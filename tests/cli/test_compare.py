@@ -123,6 +123,17 @@ def test_a_photo_without_a_face_is_no_error(run, people, paint):
     assert run("compare", people).code == 0
 
 
+def test_pairs_are_named_below_the_folder(run, people):
+    lines = run("compare", people).out.splitlines()
+    assert any(line.split()[1:] == ["Ada/1.png", "Ada/2.png"] for line in lines)
+
+
+@pytest.mark.parametrize("name", ["$\\frac{", "张伟"])
+def test_a_folder_whose_name_no_plot_can_print(run, people, tmp_path, name):
+    folder = people.rename(tmp_path / name)
+    assert run("compare", folder, "--histogram", tmp_path / "x.png").code == 0
+
+
 def test_one_person_only(run, people):
     answer = run("compare", people / "Ada", "--json")  # a flat folder: each photo is a person
     assert json.loads(answer.out)["same"] is None

@@ -48,6 +48,10 @@ class TestDecision:
         assert "plain.png: its only face, 20 x 20 pixels at (2, 2)" in out
         assert "group.png: the main of its 3 faces, 20 x 20 pixels at (26, 2)" in out
 
+    def test_a_hint_where_another_face_may_be_meant(self, run, photos):
+        assert "mien find" in run("verify", photos["stranger"], photos["group"]).out
+        assert "mien find" not in run("verify", photos["stranger"], photos["plain"]).out
+
     def test_in_csv(self, run, photos):
         answer = run("verify", photos["plain"], photos["other look"], "--csv")
         (row,) = csv.DictReader(io.StringIO(answer.out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,9 +86,9 @@ def compare(
     number = {name: i for i, name in enumerate(names)}
     who = np.array([number[name] for name, _ in shots])
     table = similarity_table(np.stack(rows), who, threshold=criterion.threshold, top=top)
-    report = _Report(names, shots, table, criterion)
+    report = _Report(folder, names, shots, table, criterion)
     if histogram is not None:
-        report.draw(histogram, folder)
+        report.draw(histogram)
     if as_json:
         missing = {"without_face": without, "errors": errors_of(failures)}
         emit_json({"model": str(recognizer.identity), **report.record(), **missing})
@@ -102,8 +103,14 @@ class _Report:
     """A similarity table with the names of its rows."""
 
     def __init__(
-        self, names: list[str], shots: list[tuple[str, str]], table: SimilarityTable, criterion: Criterion
+        self,
+        folder: Path,
+        names: list[str],
+        shots: list[tuple[str, str]],
+        table: SimilarityTable,
+        criterion: Criterion,
     ) -> None:
+        self.above = printable(str(folder)) + os.sep
         self.names, self.shots, self.table, self.criterion = names, shots, table, criterion
 
     def record(self) -> dict[str, Any]:
@@ -158,11 +165,12 @@ class _Report:
         a, b = self.shots[pair.a][0], self.shots[pair.b][0]
         return b if a == self.names[i] else a
 
-    def draw(self, path: Path, folder: Path) -> None:
+    def draw(self, path: Path) -> None:
         from mien.cli.histogram import save_histogram
 
         try:
-            save_histogram(self.table, path, title=printable(folder.name))
+            # No name of a file: one with a $ is a formula to matplotlib, and one in Chinese has no letters in its font.
+            save_histogram(self.table, path, title=f"{len(self.names)} people, {len(self.shots)} photos")
         except OSError as error:
             raise MienError(f"--histogram {path}: cannot be written ({error.strerror or error})") from error
         say(f"histogram: {printable(str(path))}")
@@ -195,7 +203,11 @@ class _Report:
             return
         print_line()
         print_line(title, style="bold")
-        print_table(["score", "", ""], [[f"{p.score:.4f}", self.shots[p.a][1], self.shots[p.b][1]] for p in pairs])
+        rows = []
+        for pair in pairs:
+            sides = (self.shots[i][1].removeprefix(self.above) for i in (pair.a, pair.b))
+            rows.append([f"{pair.score:.4f}", *sides])
+        print_table(["score", "", ""], rows)
 
     def _show_people(self) -> None:
         """The people with the lowest mean similarity first; many are cut short."""

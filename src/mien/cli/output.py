@@ -110,7 +110,7 @@ def _to_stdout(what: RenderableType, *, soft_wrap: bool = False) -> None:
     page = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100_000)
     with page.capture() as captured:  # rich itself would end the process with 1, "no match", when the reader leaves
         page.print(what, soft_wrap=soft_wrap)
-    sys.stdout.write(captured.get())
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
 
 def emit_json(value: Any) -> None:  # noqa: ANN401 - any JSON value

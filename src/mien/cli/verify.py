@@ -82,6 +82,8 @@ def _show(record: dict[str, Any], answer: Verification, criterion: str) -> None:
     verdict, style = ("Same person", "bold green") if answer.matched else ("Not the same person", "bold yellow")
     print_line(verdict, style=style)
     print_line(f"score {answer.score:.4f}, {criterion}")
+    if not answer.matched and answer.faces_in_a * answer.faces_in_b > 1:
+        print_line("only the main faces were compared; `mien find A B` looks at every face of B")
     for side, face in ((record["a"], answer.face_a), (record["b"], answer.face_b)):
         which = "its only face" if side["faces"] == 1 else f"the main of its {side['faces']} faces"
         at = f"({face.box[0]:.0f}, {face.box[1]:.0f})"
