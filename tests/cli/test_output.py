@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -162,3 +163,23 @@ def test_exit_codes(facts, code):
 
 def test_all_well_goes_on():
     output.finish(failed=False)
+
+
+@pytest.mark.parametrize(("trouble", "code"), [(BrokenPipeError(32, "Broken pipe"), 0), (KeyboardInterrupt(), 130)])
+def test_who_leaves_early_is_not_told_no_match(monkeypatch, trouble, code):
+    from mien.cli import main
+
+    def leave(*_):
+        raise trouble
+
+    monkeypatch.setattr("mien.cli.detect.photos_in", leave)
+    assert main(["detect", "a.jpg"]) == code
+
+
+def test_a_reader_that_leaves_ends_the_run_in_peace(tmp_path):
+    program = "import sys; from mien.cli import main; sys.exit(main(['--help']))"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()

@@ -8,9 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from mien.cli.output import ExitCode, printable, say
 from mien.errors import MienError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["main"]
 
@@ -20,11 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     from mien.cli.app import app
 
     try:
-        app(args=arguments, prog_name="mien")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        code = _exit_code(lambda: app(args=arguments, prog_name="mien"))
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output left, as `| head` does
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - lives until exit, so that no flush complains
+        _silence_stdout()
         return ExitCode.OK
     except MienError as error:
         say(printable(str(error)), label="error:")
@@ -37,4 +41,31 @@ def main(arguments: list[str] | None = None) -> int:
         say(printable(f"{type(error).__name__}: {error}"), label="internal error:")
         say("Set MIEN_DEBUG=1 for details, and please report it.")
         return ExitCode.INTERNAL
+    return code
+
+
+def _exit_code(command: Callable[[], object]) -> int:
+    """Run a typer command and return its exit code.
+
+    Typer leaves with 1, which means "no match" here, when the reader of the output left or the user pressed Ctrl-C:
+    these are raised again.
+    """
+    try:
+        command()
+    except SystemExit as stop:
+        cause: BaseException | None = stop.__context__
+        while cause is not None:
+            if isinstance(cause, BrokenPipeError | KeyboardInterrupt):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     return ExitCode.OK
+
+
+def _silence_stdout() -> None:
+    """Send what is still buffered for stdout nowhere, so that the flush at exit does not fail, too."""
+    with suppress(OSError, ValueError):  # a stdout without a file, as in tests, has nothing to silence
+        stdout = sys.stdout.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stdout)
+        os.close(nowhere)
