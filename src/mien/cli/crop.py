@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["crop"]
 
-_TEMPLATES: Final = ("arcface112", "dlib150")
 _SMALLEST, _LARGEST = 8, 4096  # sides of a crop in pixels
 
 Src = Annotated[Path, typer.Argument(show_default=False, help="A folder of people, a folder of photos, or a photo.")]
@@ -136,15 +135,12 @@ def _cutter(
 
 
 def _template(name: str) -> tuple[Floats, tuple[int, int]]:
-    if name == "arcface112":
-        from mien.images import ARCFACE_112
+    from mien.images import ARCFACE_112, DLIB_150
 
-        return ARCFACE_112, (112, 112)
-    if name == "dlib150":
-        from mien.embed.dlib_resnet import TEMPLATE_150
-
-        return TEMPLATE_150, (150, 150)
-    raise InputError(f"--template: expected {' or '.join(_TEMPLATES)}, got {name!r}")
+    templates = {"arcface112": (ARCFACE_112, (112, 112)), "dlib150": (DLIB_150, (150, 150))}
+    if name not in templates:
+        raise InputError(f"--template: expected {' or '.join(templates)}, got {name!r}")
+    return templates[name]
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
