@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -182,9 +182,7 @@ def _save(
         places.open(target)
         save(Image(chip, found.source), target, quality=95)
         size = [chip.shape[1], chip.shape[0]]
-        records.append(
-            {"source": found.source, "crop": printable(str(target)), "size": size, "face": face_record(face)}
-        )
+        records.append({"source": found.source, "crop": str(target), "size": size, "face": face_record(face)})
     return records[::-1]
 
 
