@@ -78,7 +78,7 @@ def plain_crop(image, box, side):
     return cv2.resize(crop, (side, side), interpolation=way)[None]
 
 
-def plain_mtcnn(nets, image, min_face=40, confidence=0.95):
+def plain_mtcnn(nets, image, min_face=40, confidence=0.9):
     height, width = image.shape[:2]
     found, scale = [], 12 / min_face
     while min(height, width) * scale >= 12:
@@ -270,8 +270,16 @@ def test_min_face_in_pixels_and_as_a_share(astronaut):
     small = cv2.resize(picture(astronaut), (128, 128), interpolation=cv2.INTER_AREA)  # its face is about 27 pixels
     canvas = np.zeros((600, 800, 3), np.uint8)
     canvas[200:328, 300:428] = small
-    found = {size: len(MTCNN(min_face=size).detect([canvas])[0]) for size in (16, 60, 0.03, 0.1)}
-    assert found == {16: 1, 60: 0, 0.03: 1, 0.1: 0}
+    found = {size: len(MTCNN(min_face=size).detect([canvas])[0]) for size in (16, 60, 0.03, 0.1, None)}
+    assert found == {16: 1, 60: 0, 0.03: 1, 0.1: 0, None: 1}
+
+
+def test_small_pictures_are_searched_for_larger_faces(astronaut):
+    face = cv2.resize(picture(astronaut), (96, 96), interpolation=cv2.INTER_AREA)  # of about 20 pixels
+    for side, found in ((200, 0), (400, 1)):
+        canvas = np.zeros((side, side, 3), np.uint8)
+        canvas[50:146, 50:146] = face
+        assert len(MTCNN().detect([canvas])[0]) == found
 
 
 @pytest.mark.parametrize("side", ["left", "right", "bottom"])

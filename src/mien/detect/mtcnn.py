@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MTCNN"]
 
+_SMALL_PICTURE = 320  # shorter side
 _ROUND_PIXELS = 16_000_000  # pixels of small pictures that share one run of the later stages
 _FINEST_LEVEL = 40_000_000  # pixels of the finest level; a larger one would mean faces too small for the picture
 
@@ -34,10 +35,12 @@ class MTCNN:
 
     Args:
         min_face: side of the smallest face to find: pixels when 1 or more (at least 8), or a share of the picture's
-            shorter side when less than 1. Time goes with 1 / min_face squared: 40 suits portraits and prints, 20 group
-            pictures, 12 crowds; below 12 the picture is enlarged. In pictures above 100 megapixels or so the smallest
-            faces may be skipped.
-        confidence: the least score of a face that is reported.
+            shorter side when less than 1. Time goes with 1 / min_face squared: 40 suits portraits, 20 group pictures,
+            12 crowds (below 12 the picture is enlarged). None: 40 pixels in pictures whose shorter side has up to 320
+            pixels, which are portraits and cut-outs, and 20 in larger ones. In pictures above 100 megapixels or so the
+            smallest faces may be skipped.
+        confidence: the least score of a face that is reported. On LFW 0.9 misses 1 of 7,151 pictures and 0.95 misses
+            5; between 0.8 and 0.9 one box in four is no face in group pictures, between 0.9 and 0.95 one in 25.
         thresholds: the least probability that passes each of the three stages.
         factor: ratio of one pyramid scale to the one before.
         nms: the largest overlap of two candidates: IoU within a scale, across scales and after the second stage, and
@@ -60,8 +63,8 @@ class MTCNN:
     def __init__(
         self,
         *,
-        min_face: float = 40,
-        confidence: float = 0.95,
+        min_face: float | None = None,
+        confidence: float = 0.9,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
         factor: float = 0.709,
         nms: tuple[float, float, float, float] = (0.5, 0.7, 0.7, 0.7),
@@ -69,7 +72,7 @@ class MTCNN:
         threads: int = 1,
         engine: Engine = "onnxruntime",
     ) -> None:
-        if not (0 < min_face < 1 or 8 <= min_face < np.inf):
+        if min_face is not None and not (0 < min_face < 1 or 8 <= min_face < np.inf):
             raise InputError(f"min_face: expected a share between 0 and 1, or 8 pixels and more, got {min_face}")
         if not 0 < factor <= 0.95:
             raise InputError(f"factor: expected more than 0 and at most 0.95, got {factor}")
@@ -79,7 +82,7 @@ class MTCNN:
                 raise InputError(f"{option}: expected {length} numbers from 0 to 1, got {values}")
         if max_candidates < 1:
             raise InputError(f"max_candidates: expected at least 1, got {max_candidates}")
-        self._min_face, self._factor = float(min_face), factor
+        self._min_face, self._factor = min_face, factor
         last = max(thresholds[2], confidence)
         self._settings = Settings((thresholds[0], thresholds[1], last), nms, max_candidates)
         self._nets: Nets = PackagedNets(threads=threads, engine=engine)
@@ -136,7 +139,12 @@ class MTCNN:
         ]
 
     def _scales(self, width: int, height: int) -> list[float]:
-        side = self._min_face if self._min_face >= 1 else max(8.0, self._min_face * min(width, height))
+        shorter = min(width, height)
+        side = self._min_face
+        if side is None:
+            side = 40 if shorter <= _SMALL_PICTURE else 20
+        elif side < 1:
+            side = max(8.0, side * shorter)
         return [s for s in scales_for((width, height), side, self._factor) if width * height * s * s <= _FINEST_LEVEL]
 
 
