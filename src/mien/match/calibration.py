@@ -73,8 +73,8 @@ def comparison_fmr(fpir: float, gallery_size: int) -> float:
     Raises:
         InputError: `fpir` is not a rate, or `gallery_size` is negative.
 
-    >>> comparison_fmr(1e-3, 1), round(comparison_fmr(1e-3, 1000), 9)
-    (0.001, 1.001e-06)
+    >>> comparison_fmr(1e-3, 1), round(comparison_fmr(1e-3, 1000), 10)
+    (0.001, 1.0005e-06)
     """
     fpir = check_rate("fpir", fpir)
     if gallery_size < 0:
