@@ -42,6 +42,11 @@ class Detector(Protocol):
 class Landmarker(Protocol):
     """Finds landmarks on faces that were already cut out."""
 
+    @property
+    def identity(self) -> str:
+        """What makes its points the same points (name, checksum, settings); becomes part of an embedder's identity."""
+        ...
+
     def points(self, chips: Pixels) -> Floats:
         """Find landmarks.
 
