@@ -48,16 +48,15 @@ class Gallery(gallery.Gallery):
         Raises:
             GalleryModelError: the gallery is bound to another model than the default one.
         """
-        for preset in PRESETS if identity else ():
-            recognizer = default_recognizer(preset)
-            if recognizer.identity == identity:
+        if identity is None:
+            return default_recognizer()
+        for preset in PRESETS:
+            if preset == identity.preset and (recognizer := default_recognizer(preset)).identity == identity:
                 return recognizer
-        if identity:
-            raise GalleryModelError(
-                f"the gallery holds embeddings of {identity}, which is not a default model; "
-                "open it with recognizer=mien.Recognizer(embedder=...) of that model"
-            )
-        return default_recognizer()
+        raise GalleryModelError(
+            f"the gallery holds embeddings of {identity}, which is not a default model of this version; "
+            "open it with recognizer=mien.Recognizer(embedder=...) of that model"
+        )
 
 
 def verify(

@@ -126,8 +126,9 @@ class Recognizer:
     def _embedder(self, threads: int) -> Embedder:
         with self._lock:
             if threads not in self._embedders:
+                callers = self._workers if threads == 1 else 1
                 self._embedders[threads] = self._given[1] or DlibResNet(
-                    self._preset, landmarker=RegressionTrees(), threads=threads
+                    self._preset, landmarker=RegressionTrees(), threads=threads, callers=callers
                 )
             return self._embedders[threads]
 
