@@ -135,9 +135,10 @@ def _cutter(
 
 
 def _template(name: str) -> tuple[Floats, tuple[int, int]]:
-    from mien.images import ARCFACE_112, DLIB_150
+    from mien.embed.views import CHIP, DETECTOR_TEMPLATE
+    from mien.images import ARCFACE_112
 
-    templates = {"arcface112": (ARCFACE_112, (112, 112)), "dlib150": (DLIB_150, (150, 150))}
+    templates = {"arcface112": (ARCFACE_112, (112, 112)), "dlib150": (DETECTOR_TEMPLATE, (CHIP, CHIP))}
     if name not in templates:
         raise InputError(f"--template: expected {' or '.join(templates)}, got {name!r}")
     return templates[name]

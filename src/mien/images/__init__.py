@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mien.images.align import ARCFACE_112, DLIB_150, Border, invert, similarity, transform_points, warp
+from mien.images.align import ARCFACE_112, Border, invert, similarity, transform_points, warp
 from mien.images.cut import aligned_crops, loose_crops
 from mien.images.decode import MAX_BYTES, MAX_PIXELS, Readable, Source, decode, source_name
 from mien.images.draw import Colour, Drawing, contact_sheet, draw
@@ -11,7 +11,6 @@ from mien.images.saving import WRITABLE_SUFFIXES, save
 
 __all__ = [
     "ARCFACE_112",
-    "DLIB_150",
     "MAX_BYTES",
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mien.types import Floats, Pixels
 
-__all__ = ["ARCFACE_112", "DLIB_150", "Border", "invert", "similarity", "transform_points", "warp"]
+__all__ = ["ARCFACE_112", "Border", "invert", "similarity", "transform_points", "warp"]
 
 Border: TypeAlias = Literal["constant", "replicate"]
 """What a chip shows beyond the picture: black, or the picture's outermost pixels."""
@@ -37,9 +37,6 @@ ARCFACE_112: Final = _template(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 """Where ArcFace-style models want the five landmarks in a 112 x 112 chip: float32 (5, 2), read-only."""
-
-DLIB_150: Final = _template([(47.415, 46.195), (100.61, 46.195), (74.013, 76.562), (50.415, 103.023), (97.61, 103.023)])
-"""Where the five landmarks lie in a 150 x 150 chip such as the dlib ResNet-29 knows: float32 (5, 2), read-only."""
 
 
 def similarity(src: ArrayLike, dst: ArrayLike) -> NDArray[np.float64]:
