@@ -21,6 +21,7 @@ import numpy as np
 from mien.detect.upright import detect_upright
 from mien.errors import ImageError, MienError
 from mien.images import decode
+from mien.models.session import available_cores
 from mien.types import Analysis, Faces
 
 if TYPE_CHECKING:
@@ -29,18 +30,11 @@ if TYPE_CHECKING:
     from mien.interfaces import Detector, Embedder
     from mien.types import Floats, Image
 
-__all__ = ["Engine", "available_cores"]
+__all__ = ["Engine"]
 
 CHUNK = 16  # pictures a worker takes at a time: enough for full batches, few enough to share the tail evenly
 PIXELS_AT_ONCE = 24_000_000  # decoded pixels a worker holds at a time (72 MB), whatever the chunk
 CHIPS_AT_ONCE = 32  # faces of one batch of the embedder; larger batches gain nothing and cost cache
-
-
-def available_cores() -> int:
-    """Cores this process may use (respects CPU affinity where the system tells)."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 class Engine:

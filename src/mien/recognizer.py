@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mien.detect.mtcnn import MTCNN
 from mien.detect.trees import RegressionTrees
 from mien.embed.dlib_resnet import DlibResNet
-from mien.engine import Engine, available_cores
+from mien.engine import Engine
 from mien.errors import InputError, NoFaceError
+from mien.models.session import available_cores
 from mien.types import Preset
 
 if TYPE_CHECKING:

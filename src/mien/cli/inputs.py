@@ -68,7 +68,8 @@ def make_detecting_engine(
 ) -> Engine:
     """An engine that only finds faces, in so many photos; no embedder is loaded. None for the detector's defaults."""
     from mien.detect import mtcnn
-    from mien.engine import Engine, available_cores
+    from mien.engine import Engine
+    from mien.models.session import available_cores
 
     _check_min_face(min_face)
     if confidence is not None and not 0 <= confidence <= 1:
