@@ -12,12 +12,12 @@ from mien.models.graphs.dlib_resnet import dlib_resnet_graph
 from mien.models.packaged import PACKAGED, read_packaged
 from mien.models.readers.dlib_resnet import read_dlib_resnet
 from mien.models.session import open_session
-from mien.recognizer import Recognizer
 from mien.types import ModelIdentity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mien.recognizer import Recognizer
     from mien.types import Faces, Floats, Pixels
 
 __all__ = ["DlibRaw", "dlib_recognizer"]
@@ -44,6 +44,8 @@ _PADDING: Final = 0.25
 
 def dlib_recognizer(min_face: float | None = None) -> Recognizer:
     """A recognizer whose embeddings are dlib's own: not normalised, compared by Euclidean distance."""
+    from mien.recognizer import Recognizer
+
     return Recognizer("fast", min_face=min_face, embedder=DlibRaw())
 
 
