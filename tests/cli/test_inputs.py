@@ -49,7 +49,7 @@ class TestMakers:
         assert engine.embedder is None
 
     def test_one_photo_gives_its_networks_all_cores_and_many_share_them(self, monkeypatch):
-        monkeypatch.setattr("mien.engine.available_cores", lambda: 4)
+        monkeypatch.setattr("mien.models.session.available_cores", lambda: 4)
         one, many = make_detecting_engine(1), make_detecting_engine(2)
         assert (one.workers, one.detector.options["threads"]) == (1, 4)
         assert (many.workers, many.detector.options["threads"]) == (4, 1)
