@@ -84,3 +84,21 @@ def test_nothing_stays_nothing(detector):
     ((faces, turns),) = detect_upright(detector, [np.zeros((80, 60, 3), np.uint8)])
     assert (len(faces), turns) == (0, 0)
     assert detect_upright(detector, []) == []
+
+
+def test_a_doubtful_face_is_compared_with_the_other_turns():
+    class Corner:
+        """Scores a picture by the brightness of its top left pixel."""
+
+        name = "corner"
+
+        def detect(self, images):
+            return [Faces(np.ones((1, 4)), np.array([i[0, 0, 0] / 100]), np.ones((1, 5, 2))) for i in images]
+
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[0, 0], image[0, 1], image[1, 1], image[1, 0] = 90, 95, 97, 92
+    assert detect_upright(Corner(), [image])[0][1] == 2  # two turns bring the bottom right to the top left
+    assert detect_upright(Corner(), [image], sure=0.9)[0][1] == 0
+    assert detect_upright(Corner(), [image], sure=0)[0][1] == 0
+    image[0, 0] = 97
+    assert detect_upright(Corner(), [image])[0][1] == 0  # no better, no turn

@@ -19,33 +19,38 @@ __all__ = ["detect_upright", "turned_back"]
 _TRIES = (3, 1, 2)  # a camera held on its side is far more common than one held upside down
 
 
-def detect_upright(detector: Detector, images: Sequence[Pixels]) -> list[tuple[Faces, int]]:
-    """Find the faces of each picture; where there are none, look again after one to three quarter turns.
+def detect_upright(detector: Detector, images: Sequence[Pixels], *, sure: float = 0.99) -> list[tuple[Faces, int]]:
+    """Find the faces of each picture; where none is sure, look again after one to three quarter turns.
+
+    Detectors see faces in some pictures that stand on their head, with a low score and landmarks in the wrong places.
+    So a picture is turned not only when nothing is found, and the turn whose best face scores highest wins.
 
     Args:
         detector: finds upright faces.
         images: RGB uint8 (H, W, 3) each.
+        sure: score of the best face from which a picture is not turned; 0 turns those without any face only.
 
     Returns:
         For each picture its faces and the quarter turns counter-clockwise after which they were found (0 also when
         there are none at all). Boxes and landmarks refer to the picture as given; the order of the landmarks is that of
         the upright face (left-most eye of the turned picture first), so that alignment turns the face upright.
-        The turn whose best face scores highest wins.
     """
     results = [(faces, 0) for faces in detector.detect(images)]
-    empty = [i for i, (faces, _) in enumerate(results) if not len(faces)]
-    if not empty:
+    best = {i: _best(faces) for i, (faces, _) in enumerate(results) if not len(faces) or _best(faces) < sure}
+    if not best:
         return results
-    best = dict.fromkeys(empty, 0.0)
     for turns in _TRIES:
-        found = detector.detect([np.ascontiguousarray(np.rot90(images[i], turns)) for i in empty])
-        for i, faces in zip(empty, found, strict=True):
-            score = float(faces.scores.max(initial=0))
-            if score > best[i]:
-                best[i] = score
+        found = detector.detect([np.ascontiguousarray(np.rot90(images[i], turns)) for i in best])
+        for (i, score), faces in zip(list(best.items()), found, strict=True):
+            if _best(faces) > score:
+                best[i] = _best(faces)
                 height, width = images[i].shape[:2]
                 results[i] = turned_back(faces, turns, (width, height)), turns
     return results
+
+
+def _best(faces: Faces) -> float:
+    return float(faces.scores.max(initial=0))
 
 
 def turned_back(faces: Faces, turns: int, size: tuple[int, int]) -> Faces:
