@@ -141,7 +141,7 @@ def _annotate(out: Path, photo: Path, answer: tuple[Analysis, list[Identificatio
 def _show(
     out: Path, rows: list[dict[str, Any]], *, timings: dict[str, float], model: str, annotated: Path, right: bool
 ) -> None:
-    from mien.engine import available_cores
+    from mien.models.session import available_cores
 
     print_line(f"Enrolled {_PERSON} from one portrait. Who is in these photos?")
     print_line()

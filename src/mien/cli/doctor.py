@@ -184,7 +184,7 @@ def _system() -> dict[str, Any]:
     import os
 
     import mien
-    from mien.engine import available_cores
+    from mien.models.session import available_cores
 
     return {
         "mien": mien.__version__,
