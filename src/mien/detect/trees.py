@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,13 +13,13 @@ from mien.models.readers.dlib_trees import read_shape_predictor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mien.models.readers.dlib_trees import RegressionTrees as TreeNumbers
     from mien.types import Floats, Pixels
 
 __all__ = ["RegressionTrees"]
 
 _FILE: Final = "dlib-landmarks-5"
-_BATCH: Final = 64
-"""Chips per pass: 64 keep the largest intermediate (chips x trees x 2 P floats) near one megabyte, inside the cache."""
+_BATCH: Final = 8  # chips a pass: more gain no speed, and what a pass needs (about 100 KB a chip) stays in the cache
 
 
 class RegressionTrees:
@@ -46,22 +47,23 @@ class RegressionTrees:
         if not (left < right and top < bottom):
             raise ValueError(f"RegressionTrees: expected a box (left, top, right, bottom) with an area, got {box}")
         self._box = box
-        trees = read_shape_predictor(read_packaged(_FILE), source=_FILE)
-        self._mean = trees.initial_shape.astype(np.float64)
-        self._anchors = trees.anchors.astype(np.intp)
-        self._deltas = trees.deltas.astype(np.float64)
+        trees = _packaged_trees()
         cascades, count, splits = trees.thresholds.shape
-        self._depth = (splits + 1).bit_length() - 1
-        # Each tree's numbers laid end to end, so that a node is one flat index.
+        self._trees, self._splits = count, splits
+        # Points are complex numbers x + iy: turning and scaling the plane is then one multiplication.
+        self._mean = _complex(trees.initial_shape)
+        self._anchors = trees.anchors.astype(np.intp)
+        self._deltas = _complex(trees.deltas)
+        centred = self._mean - self._mean.mean()
+        self._fit = centred.conj() / np.square(np.abs(centred)).sum()
         self._first = trees.split_pixels[..., 0].reshape(cascades, -1).astype(np.intp)
         self._second = trees.split_pixels[..., 1].reshape(cascades, -1).astype(np.intp)
-        self._thresholds = np.ascontiguousarray(trees.thresholds.reshape(cascades, -1))
+        # Differences of pixels are whole numbers: above t is above floor(t).
+        self._thresholds = np.clip(np.floor(trees.thresholds), -256, 256).astype(np.int16).reshape(cascades, -1)
         self._leaves = np.ascontiguousarray(trees.leaves.reshape(cascades, count * (splits + 1), -1))
-        self._roots = np.arange(count) * splits
-        self._leaf_roots = np.arange(count) * (splits + 1)
-        # Centred mean face, for fitting the similarity from it to the current shape (Umeyama's closed form).
-        self._centred = self._mean - self._mean.mean(0)
-        self._spread = float(np.square(self._centred).sum())
+        self._starts = np.arange(count) * splits
+        self._leaf_starts = np.arange(count) * (splits + 1) - splits
+        self._ones = np.ones(count, np.float32)
 
     @property
     def identity(self) -> str:
@@ -91,42 +93,47 @@ class RegressionTrees:
     def _shapes(self, chips: Pixels, low: NDArray[np.float64], side: NDArray[np.float64]) -> NDArray[np.float64]:
         """Shapes (N, P, 2) in box coordinates: the box's top left corner is (0, 0), its bottom right (1, 1)."""
         n, height, width = chips.shape
+        # Places beyond the chip are black; a border of one pixel spares asking.
+        framed = np.zeros((n, height + 2, width + 2), np.int16)
+        framed[:, 1:-1, 1:-1] = chips
+        flat, stride = framed.reshape(-1), width + 2
+        starts = (np.arange(n) * (stride * (height + 2)))[:, None]
+        last = np.array([width + 1, height + 1], np.float64)
         shapes = np.repeat(self._mean[None], n, axis=0)
-        flat = chips.reshape(-1)
-        picture = (np.arange(n) * (height * width))[:, None]
         for cascade in range(len(self._anchors)):
-            # Sampling places follow the face: each lies at a fixed offset, turned and scaled, from one of its points.
-            places = self._turned(shapes, self._deltas[cascade])
-            places += shapes[:, self._anchors[cascade]]
-            places *= side
-            places += low + 0.5
-            where = np.floor(places).astype(np.intp)
-            x, y = where[..., 0], where[..., 1]
-            inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-            pixels = np.where(inside, flat.take(picture + y * width + x, mode="clip"), 0).astype(np.float32)
-            shapes += self._step(cascade, pixels).reshape(shapes.shape)
-        return shapes
+            # Sampling places follow the face: each lies at a fixed offset, turned and scaled as the shape is against
+            # the mean face (Umeyama's closed form), from one of its points.
+            places = (shapes @ self._fit)[:, None] * self._deltas[cascade]
+            places += shapes.take(self._anchors[cascade], axis=1)
+            pixels = places.view(np.float64).reshape(n, -1, 2)
+            pixels *= side
+            pixels += low + 1.5  # the frame, and rounding to the nearest
+            where = np.clip(pixels, 0.0, last, out=pixels).astype(np.intp)
+            shapes += self._step(cascade, flat.take(where[..., 1] * stride + where[..., 0] + starts))
+        return shapes.view(np.float64).reshape(n, -1, 2)
 
-    def _turned(self, shapes: NDArray[np.float64], offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`offsets` (F, 2) turned and scaled like each shape is against the mean face: (N, F, 2)."""
-        along = np.einsum("npc,pc->n", shapes, self._centred) / self._spread
-        across = (shapes[..., 1] @ self._centred[:, 0] - shapes[..., 0] @ self._centred[:, 1]) / self._spread
-        x, y = offsets[:, 0], offsets[:, 1]
-        a, b = along[:, None], across[:, None]
-        return np.stack([a * x - b * y, b * x + a * y], -1)
-
-    def _step(self, cascade: int, pixels: Floats) -> Floats:
-        """What one forest adds to each shape: pixel values (N, F) to float32 (N, 2 P)."""
-        first, second = self._first[cascade], self._second[cascade]
-        thresholds = self._thresholds[cascade]
+    def _step(self, cascade: int, pixels: NDArray[np.int16]) -> NDArray[np.complex64]:
+        """What one forest adds to each shape: grey levels (N, F) to (N, P)."""
         n = len(pixels)
-        rows = (np.arange(n) * pixels.shape[1])[:, None]
-        flat = pixels.reshape(-1)
-        node = np.zeros((n, len(self._roots)), np.intp)
-        for _ in range(self._depth):
-            at = node + self._roots
-            right = flat[rows + first[at]] - flat[rows + second[at]] <= thresholds[at]
-            node += node + 1 + right
-        splits = len(thresholds) // len(self._roots)
-        total: Floats = self._leaves[cascade][node - splits + self._leaf_roots].sum(axis=1)
-        return total
+        above = pixels.take(self._first[cascade], axis=1)
+        above -= pixels.take(self._second[cascade], axis=1)
+        right = (above <= self._thresholds[cascade]).reshape(-1)
+        # Down all trees at once: split i is followed by 2i + 1 where the difference is above its threshold.
+        starts = self._starts + (np.arange(n) * (self._trees * self._splits))[:, None]
+        node = right.take(starts) + 1
+        while node[0, 0] < self._splits:  # the trees are full: all paths are of one length
+            node += node + 1 + right.take(starts + node)
+        node += self._leaf_starts
+        steps: Floats = self._ones @ self._leaves[cascade].take(node, axis=0)
+        return np.ascontiguousarray(steps).view(np.complex64)
+
+
+@lru_cache(maxsize=1)
+def _packaged_trees() -> TreeNumbers:
+    """The numbers in the packaged file, which take a moment to read; they are read-only, so all may share them."""
+    return read_shape_predictor(read_packaged(_FILE), source=_FILE)
+
+
+def _complex(points: Floats) -> NDArray[np.complex128]:
+    """(..., 2) points (x, y) as (...) numbers x + iy."""
+    return points[..., 0] + 1j * points[..., 1].astype(np.float64)
