@@ -15,7 +15,7 @@ from mien.models.session import available_cores
 from mien.types import Preset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mien.interfaces import Detector, Embedder
     from mien.types import Analysis, Faces, Floats, ModelIdentity
@@ -41,8 +41,9 @@ class Recognizer:
         upright: where nothing is found, try the three other quarter turns.
         workers: threads for many pictures; all available cores by default.
         max_pixels: refuse pictures with more pixels than this; None for the decoder's default.
-        detector: replaces the default MTCNN. It is called from several threads at once.
-        embedder: replaces the default dlib ResNet-29; then `preset` is the embedder's own affair.
+        detector: replaces the default MTCNN: a detector that may be called from several threads at once, or a function
+            that makes one whose runs use so many threads each.
+        embedder: replaces the default dlib ResNet-29, likewise; then `preset` is the embedder's own affair.
     """
 
     def __init__(
@@ -54,8 +55,8 @@ class Recognizer:
         upright: bool = False,
         workers: int | None = None,
         max_pixels: int | None = None,
-        detector: Detector | None = None,
-        embedder: Embedder | None = None,
+        detector: Detector | Callable[[int], Detector] | None = None,
+        embedder: Embedder | Callable[[int], Embedder] | None = None,
     ) -> None:
         if preset not in PRESETS:
             raise InputError(f'preset: expected "fast" or "accurate", got {preset!r}')
@@ -64,7 +65,8 @@ class Recognizer:
         self._detector_options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if detector is not None and self._detector_options:
             raise InputError(f"{', '.join(self._detector_options)}: belongs to the default detector; set it on yours")
-        self._given = detector, embedder
+        self._make_detector = _maker(detector, "detect", self._default_detector)
+        self._make_embedder = _maker(embedder, "embed", self._default_embedder)
         self._workers = workers or available_cores()
         self._engine_options: dict[str, Any] = {"upright": upright, "max_pixels": max_pixels}
         self._detectors: dict[int, Detector] = {}  # by the threads of one model run
@@ -121,17 +123,31 @@ class Recognizer:
     def _detector(self, threads: int) -> Detector:
         with self._lock:
             if threads not in self._detectors:
-                self._detectors[threads] = self._given[0] or MTCNN(threads=threads, **self._detector_options)
+                self._detectors[threads] = self._make_detector(threads)
             return self._detectors[threads]
 
     def _embedder(self, threads: int) -> Embedder:
         with self._lock:
             if threads not in self._embedders:
-                callers = self._workers if threads == 1 else 1
-                self._embedders[threads] = self._given[1] or DlibResNet(
-                    self._preset, landmarker=RegressionTrees(), threads=threads, callers=callers
-                )
+                self._embedders[threads] = self._make_embedder(threads)
             return self._embedders[threads]
+
+    def _default_detector(self, threads: int) -> Detector:
+        return MTCNN(threads=threads, **self._detector_options)
+
+    def _default_embedder(self, threads: int) -> Embedder:
+        callers = self._workers if threads == 1 else 1
+        return DlibResNet(self._preset, landmarker=RegressionTrees(), threads=threads, callers=callers)
+
+
+def _maker(given: Any, method: str, default: Callable[[int], Any]) -> Callable[[int], Any]:  # noqa: ANN401
+    """A function from threads to a part: the given part, the given function, or the default one."""
+    if given is None:
+        return default
+    if hasattr(type(given), method):
+        return lambda _threads: given
+    made: Callable[[int], Any] = given
+    return made
 
 
 def _only(analyses: Iterator[Analysis]) -> Analysis:

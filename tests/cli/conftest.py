@@ -72,9 +72,6 @@ class Answer:
 @pytest.fixture
 def squares(monkeypatch):
     """Put the fake model and a calibration for it in the place of the real ones."""
-    from mien.detect import mtcnn
-    from mien.recognizer import Recognizer
-
     point = functools.partial(OperatingPoint, supported=True)
     calibration = Calibration(
         model="squares",
@@ -87,10 +84,10 @@ def squares(monkeypatch):
         impostor=ScoreSpread(10_000, 0.0, 0.1),
         table=(point(1e-1, 0.3, 1.0), point(1e-2, 0.5, 0.99), point(1e-3, 0.8, 0.98)),
     )
-    fake = functools.partial(Recognizer, detector=SquareDetector(), embedder=SquareEmbedder())
-    monkeypatch.setattr("mien.recognizer.Recognizer", fake)
+    monkeypatch.setattr("mien.recognizer.MTCNN", SquareDetector)
+    monkeypatch.setattr("mien.recognizer.RegressionTrees", lambda: None)
+    monkeypatch.setattr("mien.recognizer.DlibResNet", lambda *_, **__: SquareEmbedder())
     monkeypatch.setattr("mien.match.calibration_for", lambda _: calibration)
-    monkeypatch.setattr(mtcnn, "MTCNN", SquareDetector)
 
 
 @pytest.fixture

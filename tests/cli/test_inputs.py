@@ -1,7 +1,8 @@
 import pytest
 
-from mien.cli.inputs import make_detecting_engine, make_recognizer, photos_in
-from mien.errors import InputError, NotFoundError
+from mien.cli.inputs import make_recognizer, photos_in
+from mien.cli.parts import detector_maker, embedder_maker
+from mien.errors import CardError, InputError, LicenceError, ModelFileError, NotFoundError
 
 
 class TestPhotosIn:
@@ -37,19 +38,44 @@ class TestMakers:
 
     @pytest.mark.parametrize("side", [0, -1, float("nan")])
     def test_a_face_size_that_makes_no_sense(self, side):
-        for make in (lambda: make_recognizer(None, side), lambda: make_detecting_engine(1, side)):
-            with pytest.raises(InputError, match="--min-face"):
-                make()
+        with pytest.raises(InputError, match="--min-face"):
+            make_recognizer(None, side)
 
-    def test_options_reach_the_detector(self):
-        engine = make_detecting_engine(5, 24, upright=True, confidence=0.5)
-        assert engine.detector.options["min_face"] == 24
-        assert engine.detector.confidence == 0.5
-        assert engine.upright
-        assert engine.embedder is None
+    @pytest.mark.parametrize("confidence", [-0.1, 1.1, float("nan")])
+    def test_a_confidence_that_makes_no_sense(self, confidence):
+        with pytest.raises(InputError, match="--confidence"):
+            make_recognizer(confidence=confidence)
 
-    def test_one_photo_gives_its_networks_all_cores_and_many_share_them(self, monkeypatch):
-        monkeypatch.setattr("mien.models.session.available_cores", lambda: 4)
-        one, many = make_detecting_engine(1), make_detecting_engine(2)
-        assert (one.workers, one.detector.options["threads"]) == (1, 4)
-        assert (many.workers, many.detector.options["threads"]) == (4, 1)
+
+class TestParts:
+    def test_the_default_models_are_made_by_the_recognizer_itself(self):
+        assert detector_maker(None, None, min_face=None, confidence=None) is None
+        assert detector_maker("mtcnn", "commercial", min_face=None, confidence=None) is None
+        assert embedder_maker(None, "commercial", "fast") is None
+
+    def test_an_unknown_model_is_named(self):
+        with pytest.raises(NotFoundError, match="nonesuch"):
+            make_recognizer(model="nonesuch")
+        with pytest.raises(NotFoundError, match="nonesuch"):
+            make_recognizer(detector="nonesuch")
+
+    def test_a_detector_does_not_embed(self):
+        with pytest.raises(CardError, match="expected an embedder, got a card of a detector"):
+            make_recognizer(model="yunet")
+
+    def test_a_licence_that_forbids_commercial_use_is_refused(self):
+        with pytest.raises(LicenceError, match="arcface-r50"):
+            make_recognizer(model="arcface-r50", licence="commercial")
+        with pytest.raises(LicenceError, match="scrfd"):
+            make_recognizer(detector="scrfd-10g-kps", licence="commercial")
+
+    def test_a_use_that_does_not_exist(self):
+        with pytest.raises(InputError, match="--licence"):
+            make_recognizer(licence="private")
+
+    def test_a_model_that_was_not_pulled_says_how(self, monkeypatch, tmp_path, hopper):
+        monkeypatch.setenv("MIEN_MODELS", str(tmp_path))
+        with pytest.raises(ModelFileError, match="mien models pull yunet"):
+            make_recognizer(detector="yunet").detect(hopper)
+        with pytest.raises(ModelFileError, match="mien models pull sface"):
+            make_recognizer(model="sface").embed(hopper)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.criterion import FmrOption, ThresholdOption, criterion_for
-from mien.cli.inputs import MinFace, PresetName, Upright, make_recognizer
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, make_recognizer
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -38,6 +38,9 @@ def compare(
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
     preset: PresetName = None,
+    model: ModelName = None,
+    detector: DetectorName = None,
+    licence: LicenceUse = None,
     top: Top = 5,
     histogram: Histogram = None,
     min_face: MinFace = None,
@@ -59,7 +62,7 @@ def compare(
         from mien.cli.placing import output_file
 
         output_file("--histogram", histogram, (path for _, path in photos), {".png", ".svg", ".pdf"})
-    recognizer = make_recognizer(preset, min_face, upright=upright)
+    recognizer = make_recognizer(preset, min_face, upright=upright, model=model, detector=detector, licence=licence)
     criterion = criterion_for(recognizer.identity, fmr, threshold)
     failures: list[Analysis] = []
     without: list[dict[str, str]] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.inputs import MinFace, Upright, make_detecting_engine
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, Upright, make_recognizer
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -60,6 +60,8 @@ def crop(
     overwrite: Overwrite = False,
     min_face: MinFace = None,
     upright: Upright = False,
+    detector: DetectorName = None,
+    licence: LicenceUse = None,
     as_json: JsonFlag = False,
     as_csv: CsvFlag = False,
 ) -> None:
@@ -72,11 +74,12 @@ def crop(
     first = "~1" if all_faces else ""
     todo = [photo for photo in photos if overwrite or not places.place(photo, first).exists()]
     kept = len(photos) - len(todo)
-    engine = make_detecting_engine(len(todo), min_face, upright=upright)
+    recognizer = make_recognizer(None, min_face, upright=upright, detector=detector, licence=licence)
     failures: list[Analysis] = []
     crops: list[dict[str, Any]] = []
     without: list[str] = []
-    for photo, found in watch_each(zip(todo, engine.run(todo), strict=True), len(todo), "Cutting faces", failures):
+    analyses = zip(todo, recognizer.analyze(todo, embed=False), strict=True)
+    for photo, found in watch_each(analyses, len(todo), "Cutting faces", failures):
         if not len(found.faces):
             without.append(found.source)
             say(f"{found.source}: no face found", label="skipped:")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.inputs import MinFace, Photos, Upright, make_detecting_engine, photos_in
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, Photos, Upright, make_recognizer, photos_in
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -50,6 +50,8 @@ def detect(
     min_face: MinFace = None,
     upright: Upright = False,
     confidence: Confidence = None,
+    detector: DetectorName = None,
+    licence: LicenceUse = None,
     draw: DrawFolder = None,
     overwrite: Overwrite = False,
     as_json: JsonFlag = False,
@@ -64,10 +66,12 @@ def detect(
         from mien.cli.placing import Places
 
         places = Places(draw, paths, [p for p in photos if p.is_dir()])
-    engine = make_detecting_engine(len(paths), min_face, upright=upright, confidence=confidence)
+    recognizer = make_recognizer(
+        None, min_face, upright=upright, confidence=confidence, detector=detector, licence=licence
+    )
     failures: list[Analysis] = []
     records: list[dict[str, Any]] = []
-    analyses = zip(paths, engine.run(paths), strict=True)
+    analyses = zip(paths, recognizer.analyze(paths, embed=False), strict=True)
     for path, found in watch_each(analyses, len(paths), "Looking for faces", failures):
         record: dict[str, Any] = {"source": found.source, "size": list(found.size), "turns": found.turns}
         record["faces"] = [face_record(face) for face in found.faces]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.galleries import GalleryPath, open_gallery
-from mien.cli.inputs import MinFace, PresetName, Upright, photos_in
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, photos_in
 from mien.cli.output import CsvFlag, JsonFlag, emit_csv, emit_json, finish, print_line, printable, progress, say
 from mien.errors import InputError
 
@@ -33,6 +33,9 @@ def enrol(
     name: Name = None,
     gallery: GalleryPath = Path("people.db"),
     preset: PresetName = None,
+    model: ModelName = None,
+    detector: DetectorName = None,
+    licence: LicenceUse = None,
     min_face: MinFace = None,
     upright: Upright = False,
     as_json: JsonFlag = False,
@@ -43,7 +46,16 @@ def enrol(
     total = sum(len(pictures) for _, pictures in people)
     quiet = as_json or as_csv
     reports: list[EnrolReport] = []
-    with open_gallery(gallery, preset=preset, min_face=min_face, upright=upright, create=True) as known:
+    with open_gallery(
+        gallery,
+        preset=preset,
+        min_face=min_face,
+        upright=upright,
+        model=model,
+        detector=detector,
+        licence=licence,
+        create=True,
+    ) as known:
         with progress(total, "Enrolling") as advance:
             for report in known.enrol_people(people):
                 advance(len(report.pictures))

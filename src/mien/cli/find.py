@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.criterion import FmrOption, ThresholdOption, criterion_for, one_in
-from mien.cli.inputs import MinFace, PresetName, Upright, make_recognizer, photos_in
+from mien.cli.inputs import (
+    DetectorName,
+    LicenceUse,
+    MinFace,
+    ModelName,
+    PresetName,
+    Upright,
+    make_recognizer,
+    photos_in,
+)
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -69,6 +78,9 @@ def find(
     top: Top = None,
     sheet: Sheet = None,
     preset: PresetName = None,
+    model: ModelName = None,
+    detector: DetectorName = None,
+    licence: LicenceUse = None,
     min_face: MinFace = None,
     upright: Upright = False,
     as_json: JsonFlag = False,
@@ -83,7 +95,7 @@ def find(
         from mien.images import WRITABLE_SUFFIXES
 
         output_file("--sheet", sheet, [photo, *paths], WRITABLE_SUFFIXES)
-    recognizer = make_recognizer(preset, min_face, upright=upright)
+    recognizer = make_recognizer(preset, min_face, upright=upright, model=model, detector=detector, licence=licence)
     criterion_for(recognizer.identity, fmr, threshold)  # complains before the work, not after
     person = recognizer.analyze_one(photo)
     if not len(person.faces):

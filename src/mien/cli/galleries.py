@@ -34,10 +34,13 @@ def open_gallery(
     preset: str | None = None,
     min_face: float | None = None,
     upright: bool = False,
+    model: str | None = None,
+    detector: str | None = None,
+    licence: str | None = None,
     create: bool = False,
     readonly: bool = False,
 ) -> Gallery:
-    """Open the gallery; its recognizer is made on first need, with the preset the gallery is bound to.
+    """Open the gallery; its recognizer is made on first need, with the model and preset the gallery is bound to.
 
     Raises:
         InputError: the preset does not exist.
@@ -50,7 +53,15 @@ def open_gallery(
         raise NotFoundError(f"{path}: there is no gallery here; make one with: mien enrol people/ --gallery {path}")
 
     def recognizer(identity: ModelIdentity | None) -> Analyzer:
-        return make_recognizer(preset or (identity.preset if identity else None), min_face, upright=upright)
+        bound = (identity.preset, identity.name) if identity else (None, None)
+        return make_recognizer(
+            preset or bound[0],
+            min_face,
+            upright=upright,
+            model=model or bound[1],
+            detector=detector,
+            licence=licence,
+        )
 
     return Gallery.open(path, recognizer=recognizer, create=create, readonly=readonly)
 

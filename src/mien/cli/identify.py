@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.galleries import FpirOption, GalleryPath, check_fpir, open_gallery
-from mien.cli.inputs import MinFace, Photos, PresetName, Upright, photos_in
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, Photos, PresetName, Upright, photos_in
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -49,6 +49,9 @@ def identify(
     fpir: FpirOption = None,
     threshold: Threshold = None,
     preset: PresetName = None,
+    model: ModelName = None,
+    detector: DetectorName = None,
+    licence: LicenceUse = None,
     min_face: MinFace = None,
     upright: Upright = False,
     draw: DrawFolder = None,
@@ -71,7 +74,16 @@ def identify(
     undrawn: list[dict[str, str]] = []
     records: list[dict[str, Any]] = []
     quiet = as_json or as_csv
-    with open_gallery(gallery, preset=preset, min_face=min_face, upright=upright, readonly=True) as known:
+    with open_gallery(
+        gallery,
+        preset=preset,
+        min_face=min_face,
+        upright=upright,
+        model=model,
+        detector=detector,
+        licence=licence,
+        readonly=True,
+    ) as known:
         people = len(known)
         answers = known.identify_all(paths, fpir=rate, threshold=threshold)
         pairs = (((path, who), found) for path, (found, who) in zip(paths, answers, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,19 @@ from mien.errors import InputError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mien.engine import Engine
     from mien.recognizer import Recognizer
 
-__all__ = ["MinFace", "Photos", "PresetName", "Upright", "make_detecting_engine", "make_recognizer", "photos_in"]
+__all__ = [
+    "DetectorName",
+    "LicenceUse",
+    "MinFace",
+    "ModelName",
+    "Photos",
+    "PresetName",
+    "Upright",
+    "make_recognizer",
+    "photos_in",
+]
 
 Photos = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
 PresetName = Annotated[
@@ -24,6 +33,15 @@ PresetName = Annotated[
 MinFace = Annotated[
     float | None,
     typer.Option("--min-face", help="Smallest face to look for: pixels, or a fraction of the shorter side (below 1)."),
+]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="Embedder: a name from `mien models list`, or a card's path.")
+]
+DetectorName = Annotated[
+    str | None, typer.Option("--detector", help="Detector: a name from `mien models list`, or a card's path.")
+]
+LicenceUse = Annotated[
+    str | None, typer.Option("--licence", help="commercial: refuse models whose licence forbids commercial use.")
 ]
 Upright = Annotated[bool, typer.Option("--upright", help="Where no face is found, try the three other turns.")]
 
@@ -52,33 +70,41 @@ def photos_in(paths: Sequence[Path]) -> list[Path]:
     return list(photos)
 
 
-def make_recognizer(preset: str | None = None, min_face: float | None = None, *, upright: bool = False) -> Recognizer:
-    """The recognizer that the options describe. Raises InputError for a preset that does not exist."""
+def make_recognizer(
+    preset: str | None = None,
+    min_face: float | None = None,
+    *,
+    upright: bool = False,
+    confidence: float | None = None,
+    model: str | None = None,
+    detector: str | None = None,
+    licence: str | None = None,
+) -> Recognizer:
+    """The recognizer that the options describe; its models are loaded when they are needed.
+
+    Raises:
+        InputError: an option makes no sense, or the preset does not exist.
+        NotFoundError: there is no such model.
+        LicenceError: a model's licence forbids the use.
+    """
+    from mien.cli.parts import detector_maker, embedder_maker
     from mien.recognizer import DEFAULT_PRESET, Recognizer
 
     name = preset or DEFAULT_PRESET
     if name not in ("fast", "accurate"):
         raise InputError(f"--preset: expected fast or accurate, got {name!r}")
     _check_min_face(min_face)
-    return Recognizer(name, min_face=min_face, upright=upright)  # type: ignore[arg-type]  # checked above
-
-
-def make_detecting_engine(
-    photos: int, min_face: float | None = None, *, upright: bool = False, confidence: float | None = None
-) -> Engine:
-    """An engine that only finds faces, in so many photos; no embedder is loaded. None for the detector's defaults."""
-    from mien.detect import mtcnn
-    from mien.engine import Engine
-    from mien.models.session import available_cores
-
-    _check_min_face(min_face)
     if confidence is not None and not 0 <= confidence <= 1:
         raise InputError(f"--confidence: expected a number from 0 to 1, got {confidence}")
-    given = {"min_face": min_face, "confidence": confidence}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    # One photo: its networks use all cores. Many: one core a network, all cores over photos.
-    threads, workers = (available_cores(), 1) if photos == 1 else (1, available_cores())
-    return Engine(mtcnn.MTCNN(threads=threads, **options), None, workers=workers, upright=upright)
+    make_detector = detector_maker(detector, licence, min_face=min_face, confidence=confidence)
+    return Recognizer(
+        name,  # type: ignore[arg-type]  # checked above
+        min_face=None if make_detector else min_face,
+        confidence=None if make_detector else confidence,
+        upright=upright,
+        detector=make_detector,
+        embedder=embedder_maker(model, licence, name),
+    )
 
 
 def _check_min_face(min_face: float | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.galleries import FpirOption, check_fpir
-from mien.cli.inputs import MinFace, PresetName, make_recognizer
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, make_recognizer
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -61,6 +61,9 @@ def recognize(
     compat: Compat = False,
     tolerance: Tolerance = None,
     preset: PresetName = None,
+    model: ModelName = None,
+    detector: DetectorName = None,
+    licence: LicenceUse = None,
     min_face: MinFace = None,
     as_json: JsonFlag = False,
     as_csv: CsvFlag = False,
@@ -72,8 +75,8 @@ def recognize(
     from mien.images import people_of
 
     rate = check_fpir(fpir)
-    if compat and (fpir is not None or preset is not None):
-        raise InputError("--compat: takes --tolerance, and neither --fpir nor --preset")
+    if compat and not (fpir is None and preset is None and model is None and detector is None):
+        raise InputError("--compat: takes --tolerance, and neither --fpir, --preset, --model nor --detector")
     if tolerance is not None and not compat:
         raise InputError("--tolerance: belongs to --compat; mien's own decision takes --fpir")
     limit = TOLERANCE if tolerance is None else tolerance
@@ -90,7 +93,7 @@ def recognize(
 
         recognizer = dlib_recognizer(min_face)
     else:
-        recognizer = make_recognizer(preset, min_face)
+        recognizer = make_recognizer(preset, min_face, model=model, detector=detector, licence=licence)
     learnt = _learn(recognizer, people, failures)
     if not learnt:
         raise InputError(f"{known}: no picture shows a face; expected at least one")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.criterion import FmrOption, ThresholdOption, criterion_for
-from mien.cli.inputs import MinFace, PresetName, Upright, make_recognizer
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, make_recognizer
 from mien.cli.output import CsvFlag, JsonFlag, emit_csv, emit_json, face_record, finish, print_line, printable, say
 from mien.errors import ImageError, NoFaceError
 
@@ -30,6 +30,9 @@ def verify(
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
     preset: PresetName = None,
+    model: ModelName = None,
+    detector: DetectorName = None,
+    licence: LicenceUse = None,
     min_face: MinFace = None,
     upright: Upright = False,
     draw: DrawFile = None,
@@ -45,7 +48,7 @@ def verify(
         from mien.images import WRITABLE_SUFFIXES
 
         output_file("--draw", draw, [a, b], WRITABLE_SUFFIXES)
-    recognizer = make_recognizer(preset, min_face, upright=upright)
+    recognizer = make_recognizer(preset, min_face, upright=upright, model=model, detector=detector, licence=licence)
     criterion = criterion_for(recognizer.identity, fmr, threshold)
     try:
         answer = decide(a, b, threshold=criterion.threshold, recognizer=recognizer)

@@ -20,14 +20,14 @@ def framed(image: Pixels) -> Pixels | None:
         image: RGB uint8 (H, W, 3).
 
     Returns:
-        RGB uint8, twice the shorter side wide or high; None when the picture is empty or too long for a face to fill it.
+        RGB uint8, twice the shorter side wide or high; None when the picture is empty, or too long for a face to fill.
     """
     if 0 in image.shape or max(image.shape[:2]) > _LONGEST * min(image.shape[:2]):
         return None
     width, height = _small(image)
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     margin = min(width, height) // 2
-    return np.asarray(cv2.copyMakeBorder(small, *[margin] * 4, cv2.BORDER_CONSTANT))
+    return np.asarray(cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_CONSTANT))
 
 
 def unframed(faces: Faces, image: Pixels) -> Faces:

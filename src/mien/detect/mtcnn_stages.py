@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 import numpy as np
 
-from mien.detect.boxes import areas, nms, overlaps, squares
+from mien.detect.boxes import Overlap, areas, nms, overlaps, squares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +106,7 @@ class Candidates:
 
     def apart(self, overlap: float, *, smaller: bool = False) -> Candidates:
         """What suppression within each picture leaves; `smaller` measures overlap against the smaller box."""
-        mode = "min" if smaller else "union"
+        mode: Overlap = "min" if smaller else "union"
         return self.take(nms(self.boxes, self.scores, overlap, groups=self.pictures, mode=mode))
 
 
