@@ -110,14 +110,13 @@ def cllr(scores: ScoreSet, to_llr: Callable[[Floats], NDArray[np.float64]] | Non
     def loss(values: Floats, sign: int) -> float:
         parts = []
         for part in chunks(values):
-            llr = part.astype(np.float64) if to_llr is None else to_llr(part)
+            llr = np.asarray(part if to_llr is None else to_llr(part), np.float64)
+            if np.isnan(llr).any():
+                raise InputError("cllr: expected log-likelihood ratios, got NaN")
             parts.append(float(np.logaddexp(0, -sign * llr).sum()))
         return math.fsum(parts) / len(values) / math.log(2) if math.inf not in parts else math.inf
 
-    cost = (loss(scores.genuine, 1) + loss(scores.impostor, -1)) / 2
-    if math.isnan(cost):
-        raise InputError("cllr: expected log-likelihood ratios, got NaN")
-    return cost
+    return (loss(scores.genuine, 1) + loss(scores.impostor, -1)) / 2
 
 
 def logistic_llr(scores: ScoreSet) -> LogisticLlr:
