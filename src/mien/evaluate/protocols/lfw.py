@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -58,7 +59,7 @@ def read_lfw_pairs(path: str | os.PathLike[str]) -> tuple[list[ListedPair], int]
     folds, per_kind = counts if len(counts) == 2 else (1, counts[0])
     expected = 2 * folds * per_kind
     pairs: list[ListedPair] = []
-    same_in_fold = [0] * min(folds, expected)
+    same_in_fold: Counter[int] = Counter()
     for line in lines:
         if len(pairs) == expected:
             raise line.wrong(f"the end of the list after {expected} pairs, as its header says")
@@ -69,8 +70,8 @@ def read_lfw_pairs(path: str | os.PathLike[str]) -> tuple[list[ListedPair], int]
         raise InputError(
             f"{source_name(path)}: expected {expected} pairs, as its header says, got {len(pairs)}; is it cut short?"
         )
-    for fold, same in enumerate(same_in_fold):
-        if same != per_kind:
+    for fold in range(folds):
+        if (same := same_in_fold[fold]) != per_kind:
             raise InputError(
                 f"{source_name(path)}: expected {per_kind} pairs of one person in fold {fold + 1}, got {same}"
             )
