@@ -47,7 +47,7 @@ class SquareDetector:
 class SquareEmbedder:
     """Red is the person, green the look: looks of one person are close, people are at right angles."""
 
-    identity = ModelIdentity("squares", "fast", "ab" * 32, 128)
+    identity = ModelIdentity("dlib-resnet29", "fast", "ab" * 32, 128)
 
     def chips(self, image, faces):
         centres = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2).astype(int)
@@ -74,7 +74,7 @@ def squares(monkeypatch):
     """Put the fake model and a calibration for it in the place of the real ones."""
     point = functools.partial(OperatingPoint, supported=True)
     calibration = Calibration(
-        model="squares",
+        model="dlib-resnet29",
         preset="fast",
         sha256="ab" * 32,
         provisional=True,
@@ -88,6 +88,7 @@ def squares(monkeypatch):
     monkeypatch.setattr("mien.recognizer.RegressionTrees", lambda: None)
     monkeypatch.setattr("mien.recognizer.DlibResNet", lambda *_, **__: SquareEmbedder())
     monkeypatch.setattr("mien.match.calibration_for", lambda _: calibration)
+    monkeypatch.setattr("mien.gallery.embeddings.calibration_for", lambda _: calibration)
 
 
 @pytest.fixture

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.usefixtures("squares", "calibrated")
+pytestmark = pytest.mark.usefixtures("squares")
 CLOSE = 0.955336  # cosine of 0.3 radians: a known person in another look
 THRESHOLD = 0.8  # of the fake calibration, at a rate that a gallery of one face can have
-
-
-@pytest.fixture
-def calibrated(squares, monkeypatch):
-    """Galleries, too, take the thresholds of the fake model."""
-    import mien.match
-
-    monkeypatch.setattr("mien.gallery.embeddings.calibration_for", mien.match.calibration_for)
 
 
 @pytest.fixture
@@ -69,7 +61,7 @@ def test_text_for_people(run, paint, two, tmp_path):
     assert "  Ada  0.955 reaches the threshold 0.900; next 张伟, 0.955 behind; like" in answer.out
     assert "  unknown  0.000 is below the threshold 0.900; closest is" in answer.out
     assert "b.png: no face" in answer.out
-    assert answer.out.rstrip().endswith("2 photos, 2 faces: 1 named (1 people), 1 unknown")
+    assert answer.out.rstrip().endswith("2 photos, 2 faces: 1 named (1 person), 1 unknown")
 
 
 def test_csv_has_a_line_a_face(run, paint, gallery, tmp_path):

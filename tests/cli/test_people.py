@@ -22,7 +22,7 @@ def names(run, gallery):
 
 def test_list_in_every_form(run, gallery):
     document = json.loads(run("people", "list", "-g", gallery, "--json").out)
-    assert document["model"].startswith("squares/fast")
+    assert document["model"].startswith("dlib-resnet29/fast (128-d")
     ada, zhang = document["people"]
     assert (ada["name"], ada["faces"], len(ada["pictures"])) == ("Ada Lovelace", 2, 2)
     assert (zhang["name"], zhang["faces"]) == ("张伟", 1)

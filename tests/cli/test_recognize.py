@@ -8,14 +8,6 @@ import pytest
 
 
 @pytest.fixture
-def fakes(squares, monkeypatch):
-    """The fake model and its thresholds, in the gallery, too."""
-    import mien.match
-
-    monkeypatch.setattr("mien.gallery.embeddings.calibration_for", mien.match.calibration_for)
-
-
-@pytest.fixture
 def known(paint, tmp_path):
     """One person in a flat picture, one in a folder."""
     paint(tmp_path / "known/Ada.png", (1, 0))
@@ -35,7 +27,7 @@ def everything(folder):
     return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
-@pytest.mark.usefixtures("fakes")
+@pytest.mark.usefixtures("squares")
 def test_the_lines_of_the_other_tool(run, known, unknown, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = everything(tmp_path)
@@ -50,7 +42,7 @@ def test_the_lines_of_the_other_tool(run, known, unknown, tmp_path, monkeypatch)
     assert everything(tmp_path) == before, "it wrote into the user's folders"
 
 
-@pytest.mark.usefixtures("fakes")
+@pytest.mark.usefixtures("squares")
 def test_distances_are_the_fourth_thing_and_none_where_there_is_none(run, known, unknown, paint, tmp_path):
     paint(unknown / "a.png", (1, 1), (9, 0))
     lines = run("recognize", known, unknown, "--show-distance", "--fpir", "0.01").out.splitlines()
@@ -61,7 +53,7 @@ def test_distances_are_the_fourth_thing_and_none_where_there_is_none(run, known,
     assert [cell[2] for cell in cells[1:3]] == ["None", "None"]
 
 
-@pytest.mark.usefixtures("fakes")
+@pytest.mark.usefixtures("squares")
 def test_one_file_and_machine_readable_forms(run, known, unknown):
     document = json.loads(run("recognize", known, unknown / "a.png", "--json", "--fpir", "0.01").out)
     assert (document["compat"], document["errors"]) == (False, [])
@@ -74,7 +66,7 @@ def test_one_file_and_machine_readable_forms(run, known, unknown):
     assert [row["name"] for row in rows] == ["Ada", "unknown_person", "no_persons_found", "张伟"]
 
 
-@pytest.mark.usefixtures("fakes")
+@pytest.mark.usefixtures("squares")
 def test_remarks_on_known_pictures_go_to_stderr(run, known, unknown, paint, broken):
     paint(known / "Blank.png", None)
     paint(known / "Both.png", (3, 0), (4, 0))
@@ -88,14 +80,14 @@ def test_remarks_on_known_pictures_go_to_stderr(run, known, unknown, paint, brok
     assert answer.out.splitlines()[0].endswith("a.png,Ada")
 
 
-@pytest.mark.usefixtures("fakes")
+@pytest.mark.usefixtures("squares")
 def test_exit_codes(run, known, unknown, paint, tmp_path):
     assert run("recognize", known, paint(tmp_path / "s.png", (9, 0))).code == 1
     assert run("recognize", known, tmp_path / "nowhere").code == 2
     assert run("recognize", tmp_path / "nowhere", unknown).code == 2
 
 
-@pytest.mark.usefixtures("fakes")
+@pytest.mark.usefixtures("squares")
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -111,19 +103,17 @@ def test_options_that_make_no_sense(run, known, unknown, options, says):
     assert says in answer.err
 
 
-@pytest.mark.usefixtures("fakes")
+@pytest.mark.usefixtures("squares")
 def test_compat_prints_every_known_picture_within_the_tolerance(run, known, unknown, paint, monkeypatch):
     """On the fake model: distances are plain Euclidean ones of what the embedder gives, here twice unit vectors."""
+    from mien import recognizer as room
     from mien.cli import dlib_distance
-    from mien.recognizer import Recognizer
 
-    def doubled(min_face):
-        recognizer = Recognizer()
-        embedder = recognizer._given[1]
-        monkeypatch.setattr(embedder, "embed", lambda chips, plain=embedder.embed: 2 * plain(chips))
-        return recognizer
+    class Doubled(type(room.DlibResNet())):
+        def embed(self, chips):
+            return 2 * super().embed(chips)
 
-    monkeypatch.setattr(dlib_distance, "dlib_recognizer", doubled)
+    monkeypatch.setattr(dlib_distance, "dlib_recognizer", lambda _min_face: room.Recognizer(embedder=Doubled()))
     paint(known / "Ada again.png", (1, 1))
     far = 4 * np.sin(0.15)  # 0.598: twice the chord of 0.3 radians
     lines = run("recognize", known, unknown / "a.png", "--compat", "--show-distance").out.splitlines()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.galleries import open_gallery
+from mien.cli.identify import KNOWN, UNKNOWN
 from mien.cli.inputs import PresetName
 from mien.cli.output import JsonFlag, emit_json, finish, print_line, print_table
 from mien.errors import InputError
@@ -135,7 +136,8 @@ def _annotate(out: Path, photo: Path, answer: tuple[Analysis, list[Identificatio
 
     found, who = answer
     labels = [f"{one.name or 'unknown'} {one.match.score:.2f}" for one in who]
-    return save(draw(decode(photo), found.faces, labels).image, out / "both_with_names.png")
+    colours = [KNOWN if one.match.known else UNKNOWN for one in who]
+    return save(draw(decode(photo), found.faces, labels, colours=colours).image, out / "both_with_names.png")
 
 
 def _show(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mien.cli.placing import Places
     from mien.types import Analysis, Identification
 
-__all__ = ["identify"]
+__all__ = ["KNOWN", "UNKNOWN", "identify"]
 
 Threshold = Annotated[
     float | None, typer.Option("--threshold", help="Name faces from this score on, instead of at a rate.")
@@ -39,7 +39,7 @@ DrawFolder = Annotated[Path | None, typer.Option("--draw", help="Write the photo
 Font = Annotated[Path | None, typer.Option("--font", help="Font for --draw; needed for scripts no font here has.")]
 _MATCH = ("name", "score", "threshold", "margin", "nearest", "nearest_picture", "runner_up", "runner_up_score")
 _CSV = ("source", "face", *_MATCH, "x0", "y0", "x1", "y1", "confidence", "reason")
-_KNOWN, _UNKNOWN = (46, 204, 64), (255, 133, 27)  # green and orange: told apart by most colour-blind people, too
+KNOWN, UNKNOWN = (46, 204, 64), (255, 133, 27)  # green and orange: told apart by most colour-blind people, too
 
 
 def identify(
@@ -107,9 +107,11 @@ def identify(
     elif as_csv:
         emit_csv(_CSV, _rows(records))
     elif len(records) > 1:
+        people_named = len(set(named))
+        who_word = "person" if people_named == 1 else "people"
         faces = sum(len(record["faces"]) for record in records)
         print_line(
-            f"{len(records)} photos, {faces} faces: {len(named)} named ({len(set(named))} people), "
+            f"{len(records)} photos, {faces} faces: {len(named)} named ({people_named} {who_word}), "
             f"{faces - len(named)} unknown",
             style="bold",
         )
@@ -170,7 +172,7 @@ def _draw(
     target = places.place(path)
     places.open(target)
     labels = [one.name or "unknown" for one in who]
-    colours = [_KNOWN if one.match.known else _UNKNOWN for one in who]
+    colours = [KNOWN if one.match.known else UNKNOWN for one in who]
     # Decoded once more rather than kept since the detection: memory stays that of one photo.
     drawing = draw(decode(path), found.faces, labels, font=font, colours=colours)
     save(drawing.image, target)
