@@ -42,7 +42,10 @@ def demo(*, out: Out = Path("mien-demo"), preset: PresetName = None, as_json: Js
         _empty(known, gallery)
         known.enrol(_PERSON, out / "grace_hopper.jpg")
         enrolled = time.perf_counter()
-        answers = list(known.identify_all([path for path, _ in pictures.values()]))
+        paths = [path for path, _ in pictures.values()]
+        list(known.identify_all(paths[:2]))  # many photos run on models of their own, which load now
+        loaded = time.perf_counter()
+        answers = list(known.identify_all(paths))
         named = time.perf_counter()
         # One photo by itself, models warm: what a caller waits for an answer.
         known.identify(pictures["both in one picture"][0])
@@ -56,7 +59,7 @@ def demo(*, out: Out = Path("mien-demo"), preset: PresetName = None, as_json: Js
     right = all(row["right"] for row in rows)
     timings = {
         "ready_seconds": round(enrolled - began, 3),
-        "photos_per_second": round(len(rows) / (named - enrolled), 1),
+        "photos_per_second": round(len(rows) / (named - loaded), 1),
         "photo_seconds": round(single - named, 3),
     }
     if as_json:
