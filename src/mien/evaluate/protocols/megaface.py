@@ -122,7 +122,8 @@ class MegafaceProtocol:
             names = files.walk()
         else:
             named = dict.fromkeys(self._relative(files, path, where) for path, where in _paths(listed))
-            found = {name: files.find(name, where=source_name(listed)) for name in named}
+            shown = source_name(listed)
+            found = {name: files.find(name, where=shown) for name in named}
             exclusions += missing_files(
                 self.name, (name for name, path in found.items() if path is None), self._missing
             )

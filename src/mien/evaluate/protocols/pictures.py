@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FolderPictures", "Picture", "PictureFolder"]
 
+_IMPOSSIBLE: Final = re.compile(r"[\\\x00-\x1f\ud800-\udfff]")  # in the name of a listed file
 _SUFFIXES: Final = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG", ".webp", ".bmp", ".pgm", ".ppm")
 
 
@@ -92,6 +94,7 @@ class PictureFolder:
             raise InputError(f"{self.shown}: expected a folder, got a file")
         self._allow_links = allow_links
         self._inside: dict[str, bool] = {}
+        self._above = os.fspath(self.root) + os.sep
 
     def relative(self, name: str, *, base: str = "", where: str) -> str:
         """A listed name as a path relative to the folder, in the one form that is compared.
@@ -106,8 +109,7 @@ class PictureFolder:
         """
         parts: list[str] = []
         pieces = [*base.split("/"), *name.split("/")]
-        absolute = name.startswith(("/", "\\")) or (os.name == "nt" and ":" in name)
-        escapes = absolute or "\\" in name or any(ord(c) < 32 or "\ud800" <= c <= "\udfff" for c in name)
+        escapes = name.startswith("/") or (os.name == "nt" and ":" in name) or _IMPOSSIBLE.search(name) is not None
         for piece in pieces:
             if piece == "..":
                 escapes = escapes or not parts
@@ -184,7 +186,7 @@ class PictureFolder:
         return FolderPictures(self.root, names)
 
     def _is_file(self, relative: str, where: str) -> bool:
-        path = os.path.join(self.root, relative)  # noqa: PTH118
+        path = self._above + relative
         try:
             status = os.lstat(path)
             linked = stat.S_ISLNK(status.st_mode)

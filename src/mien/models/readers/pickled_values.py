@@ -145,6 +145,10 @@ class PickledValues:
                 push(tuple(self._pop_to_mark()))
             case "l":
                 push(self._pop_to_mark())
+            case "d":
+                items = self._pop_to_mark()
+                push({})
+                self._update(items)
             case "a":
                 self._extend(self._pop_many(1))
             case "e":
