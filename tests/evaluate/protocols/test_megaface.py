@@ -102,3 +102,11 @@ def test_distractors_cost_little_more_than_their_names(tmp_path):
     assert pictures[-1].name == "999.jpg"
     assert pictures[2].source == str(tmp_path / "2.jpg")
     assert len(list(pictures)) == len(np.unique([p.name for p in pictures])) == 1000
+
+
+def test_noise_is_found_below_a_folder_more(sets, put, text):
+    deeper = put(*(f"FlickrFinal2/{name}" for name in OTHERS), root="megaface")
+    noise = text(f"{OTHERS[7]}\n", "megaface_noises.txt")
+    found = MegafaceProtocol(sets[0], deeper, distractor_noise=noise).read()
+    assert len(found.distractors) == len(OTHERS) - 1
+    assert found.exclusions[0].what == f"FlickrFinal2/{OTHERS[7]}"
