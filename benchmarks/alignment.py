@@ -43,7 +43,8 @@ ROWS: dict[str, tuple[View, ...]] = {
     "trees x1.08, mirror": (View("trees", 1.08, mirrored=True),),
     "trees + detector x1.08": (SEEN, View("detector", 1.08)),
     "trees + detector, mirrors": (SEEN_TWICE, View("detector", mirrored=True)),
-    "trees + detector x1.08, mirrors = accurate": PRESETS["accurate"],
+    "trees + detector x1.08, mirrors": (SEEN_TWICE, View("detector", 1.08, mirrored=True)),
+    "trees x1.02 + detector x1.08 = accurate": PRESETS["accurate"],
     "accurate + trees 5 px higher": (*PRESETS["accurate"], View("trees", shift=(0.0, -5.0))),
     "accurate + trees x1.08, mirrors": (*PRESETS["accurate"], View("trees", 1.08, mirrored=True)),
 }

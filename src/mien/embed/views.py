@@ -73,7 +73,7 @@ class View:
 PRESETS: Final[Mapping[Preset, tuple[View, ...]]] = MappingProxyType(
     {
         "fast": (View("trees"),),
-        "accurate": (View("trees", mirrored=True), View("detector", scale=1.08, mirrored=True)),
+        "accurate": (View("trees", scale=1.02, mirrored=True), View("detector", scale=1.08, mirrored=True)),
     }
 )
 """The views of each preset."""
