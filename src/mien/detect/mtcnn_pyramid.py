@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Pyramid", "scales_for"]
 
 _REMAP_SIDE = 32_000  # OpenCV's remap refuses sides of 32,767 and more, of the source and of the result
+_REMAP_STEPS = 32  # OpenCV's remap interpolates between this many places in a pixel
 _SMALLEST_MIP = 24
 
 
@@ -111,6 +112,11 @@ class Pyramid:
         y = low[:, 1:] + span[:, 1:] * steps - 0.5
         np.clip(x, -1, width, out=x)  # -1 and `width` are black: the gap, or outside everything
         np.clip(y, -1, height, out=y)
+        # The grid that remap rounds to: on it, adding whole rows is exact, and a crop does not depend on its neighbours.
+        np.rint(x * _REMAP_STEPS, out=x)
+        np.rint(y * _REMAP_STEPS, out=y)
+        x /= _REMAP_STEPS
+        y /= _REMAP_STEPS
         y += (pictures * (height + self._gap)).astype(np.float32)[:, None]
         shape = (len(squares), side, side)
         map_x, map_y = np.empty(shape, np.float32), np.empty(shape, np.float32)
