@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mien.errors import InputError
 from mien.evaluate.metrics.intervals import wilson
 from mien.evaluate.metrics.tail import TailCollector
-from mien.evaluate.metrics.thresholds import allowed_errors, crossing, float32_at_least, smallest_threshold
+from mien.evaluate.metrics.thresholds import allowed_errors, crossing, float32_at_least, just_above, smallest_threshold
 
 FLOATS = st.floats(-1, 1, width=32)
 
@@ -39,6 +39,11 @@ def test_the_smallest_threshold_is_conservative_and_none_is_smaller(values, rate
     assert np.mean(scores >= below) > rate
 
 
+def test_above_the_largest_number_only_infinity_is_left():
+    largest = np.finfo(np.float32).max
+    assert just_above(largest) == smallest_threshold(np.array([largest]), 0.5) == math.inf
+
+
 def test_a_tail_gives_the_same_threshold_as_all_scores_or_says_that_it_is_too_short():
     scores = np.sort(np.random.default_rng(0).normal(size=1000).astype(np.float32))
     assert smallest_threshold(scores[-101:], 0.1, total=1000) == smallest_threshold(scores, 0.1)
@@ -52,12 +57,14 @@ def test_a_tail_gives_the_same_threshold_as_all_scores_or_says_that_it_is_too_sh
 def test_the_crossing_of_a_step_is_the_step(at):
     low, high = crossing(lambda t: t <= np.float32(at))
     assert low == np.float32(at)
-    assert high == np.nextafter(np.float32(at), np.float32(np.inf))
+    assert high == just_above(np.float32(at)) > low
 
 
-@given(st.lists(FLOATS, max_size=300), st.integers(1, 50), st.integers(1, 60))
-def test_a_collector_keeps_the_highest_and_whose_they_are(values, size, block):
-    scores = np.array(values, np.float32)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 5000), st.integers(1, 50), st.integers(1, 900), st.sampled_from([1, 8])
+)
+def test_a_collector_keeps_the_highest_and_whose_they_are(seed, n, size, block, decimals):
+    scores = np.random.default_rng(seed).normal(size=n).round(decimals).astype(np.float32)
     collector = TailCollector(size)
     for start in range(0, len(scores), block):
         collector.offer(scores[start : start + block], np.arange(start, min(len(scores), start + block)))

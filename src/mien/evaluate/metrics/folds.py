@@ -10,6 +10,7 @@ import numpy as np
 
 from mien.errors import InputError
 from mien.evaluate.metrics.scores import flat_float32, labels
+from mien.evaluate.metrics.thresholds import just_above
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -120,7 +121,7 @@ def _best(ascending: Floats, same: NDArray[np.bool_]) -> float:
     best = candidates[gain == gain.max()]
     at = int(best[(len(best) - 1) // 2])
     if at == len(ascending):
-        return float(np.nextafter(ascending[-1], np.float32(np.inf)))
+        return float(just_above(ascending[-1]))
     return float(ascending[at])
 
 

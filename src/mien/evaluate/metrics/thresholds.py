@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mien.types import Floats
 
-__all__ = ["allowed_errors", "crossing", "float32_at_least", "smallest_threshold"]
+__all__ = ["allowed_errors", "crossing", "float32_at_least", "just_above", "smallest_threshold"]
 
 
 def float32_at_least(threshold: float) -> np.float32:
@@ -33,7 +33,13 @@ def float32_at_least(threshold: float) -> np.float32:
         raise InputError("threshold: expected a number, got NaN")
     with np.errstate(over="ignore"):
         near = np.float32(threshold)
-    return near if float(near) >= threshold else np.nextafter(near, np.float32(np.inf))
+    return near if float(near) >= threshold else just_above(near)
+
+
+def just_above(score: np.float32) -> np.float32:
+    """The smallest float32 above `score`; above the largest finite one that is infinity."""
+    with np.errstate(over="ignore"):
+        return np.float32(np.nextafter(score, np.float32(np.inf)))
 
 
 def allowed_errors(rate: float, trials: int) -> int:
@@ -67,7 +73,7 @@ def smallest_threshold(scores: Floats, rate: float, *, total: int | None = None)
             f"threshold: at a rate of {rate:g} among {total} scores the {allowed + 1} highest are needed, "
             f"got {len(scores)}"
         )
-    return float(np.nextafter(scores[len(scores) - 1 - allowed], np.float32(np.inf)))
+    return float(just_above(scores[len(scores) - 1 - allowed]))
 
 
 def crossing(above: Callable[[np.float32], bool]) -> tuple[np.float32, np.float32]:
