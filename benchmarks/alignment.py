@@ -24,29 +24,33 @@ from accuracy import HERE, all_pairs, best_threshold, read_pairs, read_people, s
 from mien.detect.mtcnn import MTCNN
 from mien.detect.trees import RegressionTrees
 from mien.embed.dlib_resnet import DlibResNet
-from mien.embed.views import DETECTOR_TEMPLATE, PRESETS, View
+from mien.embed.views import DETECTOR_TEMPLATE, PRESETS, Points, View
 from mien.images.align import transform_points
 from mien.images.decode import decode
 from mien.types import Faces
 
-SEEN, SEEN_TWICE = View("trees"), View("trees", mirrored=True)
+
+def both(points: Points, scale: float = 1.0) -> tuple[View, View]:
+    """A crop and its exact mirror image."""
+    return View(points, scale), View(points, scale, mirrored=True)
+
+
 ROWS: dict[str, tuple[View, ...]] = {
     "detector": (View("detector"),),
     "detector x1.08": (View("detector", 1.08),),
-    "detector, mirror": (View("detector", mirrored=True),),
-    "detector x1.04, mirror": (View("detector", 1.04, mirrored=True),),
-    "detector x1.08, mirror": (View("detector", 1.08, mirrored=True),),
-    "detector x1.12, mirror": (View("detector", 1.12, mirrored=True),),
-    "trees = fast": PRESETS["fast"],
-    "trees x1.04": (View("trees", 1.04),),
-    "trees, mirror": (SEEN_TWICE,),
-    "trees x1.08, mirror": (View("trees", 1.08, mirrored=True),),
-    "trees + detector x1.08": (SEEN, View("detector", 1.08)),
-    "trees + detector, mirrors": (SEEN_TWICE, View("detector", mirrored=True)),
-    "trees + detector x1.08, mirrors": (SEEN_TWICE, View("detector", 1.08, mirrored=True)),
-    "trees x1.02 + detector x1.08 = accurate": PRESETS["accurate"],
-    "accurate + trees 5 px higher": (*PRESETS["accurate"], View("trees", shift=(0.0, -5.0))),
-    "accurate + trees x1.08, mirrors": (*PRESETS["accurate"], View("trees", 1.08, mirrored=True)),
+    "trees": (View("trees"),),
+    "trees x1.08": (View("trees", 1.08),),
+    "detector, mirror": both("detector"),
+    "detector x1.04, mirror": both("detector", 1.04),
+    "detector x1.08, mirror": both("detector", 1.08),
+    "fast: detector x1.04, mirrored x1.08": PRESETS["fast"],
+    "trees, mirror": both("trees"),
+    "trees, detector mirrored x1.08": (View("trees"), View("detector", 1.08, mirrored=True)),
+    "trees + detector, mirrors": both("trees") + both("detector"),
+    "trees + detector x1.08, mirrors": both("trees") + both("detector", 1.08),
+    "accurate: four scales, two mirrored": PRESETS["accurate"],
+    "six passes": (*PRESETS["accurate"], View("detector", 1.04), View("detector", 1.12, mirrored=True)),
+    "eight passes": both("trees") + both("trees", 1.08) + both("detector", 1.04) + both("detector", 1.12),
 }
 
 Found = tuple[np.ndarray, Faces]
@@ -66,7 +70,7 @@ def find(paths: list[str]) -> dict[str, Found]:
 
 def fit(found: dict[str, Found]) -> None:
     """Print the template of the detector's landmarks that agrees with the trees, and how far theirs scatter."""
-    embedder = DlibResNet("fast", landmarker=RegressionTrees())
+    embedder = DlibResNet(landmarker=RegressionTrees(), views=[View("trees")])
     placed = [
         transform_points(faces.landmarks, embedder.matrices(picture, faces.landmarks)[:, 0])[0]
         for picture, faces in found.values()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mien.detect.mtcnn import MTCNN
 from mien.detect.trees import RegressionTrees
 from mien.embed.dlib_resnet import DlibResNet
+from mien.embed.views import PRESETS as VIEWS
+from mien.embed.views import need_trees
 from mien.engine import Engine
 from mien.errors import InputError, NoFaceError
 from mien.models.session import available_cores
@@ -137,7 +139,8 @@ class Recognizer:
 
     def _default_embedder(self, threads: int) -> Embedder:
         callers = self._workers if threads == 1 else 1
-        return DlibResNet(self._preset, landmarker=RegressionTrees(), threads=threads, callers=callers)
+        landmarker = RegressionTrees() if need_trees(VIEWS[self._preset]) else None
+        return DlibResNet(self._preset, landmarker=landmarker, threads=threads, callers=callers)
 
 
 def _maker(given: Any, method: str, default: Callable[[int], Any]) -> Callable[[int], Any]:  # noqa: ANN401

@@ -358,3 +358,10 @@ def test_true_boxes_of_group_pictures(mien_data):
             reported, right = reported + len(faces), right + int((between.max(axis=0, initial=0) > 0.3).sum())
     assert hit / true > 0.9
     assert right / reported > 0.9
+
+
+def test_faces_do_not_depend_on_the_rest_of_the_batch(hopper):
+    image = np.asarray(Pillow.open(hopper).convert("RGB"))
+    alone = MTCNN().detect([image])[0]
+    for faces in MTCNN().detect([image[::-1].copy(), *[image] * 5])[1:]:
+        np.testing.assert_allclose(faces.landmarks, alone.landmarks, atol=2e-4)

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from mien.models.session import open_session
 from onnx import TensorProto, helper, numpy_helper
 
 from mien.detect.yunet import YuNet, decode_yunet
 from mien.errors import CardError, ModelError, ModelFileError
 from mien.interfaces import Detector
 from mien.models import catalogue
+from mien.models.session import open_session
 
 STRIDES = (8, 16, 32)
 WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}

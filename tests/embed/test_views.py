@@ -44,9 +44,11 @@ def test_the_trees_template_is_the_one_dlib_cuts_by():
     assert abs(details.angle) < 0.005
 
 
-def test_presets():
-    assert sum(view.passes for view in PRESETS["fast"]) == 1
-    assert sum(view.passes for view in PRESETS["accurate"]) == 4
+def test_presets_look_at_the_face_and_at_its_mirror_image_alike():
+    assert [len(PRESETS[preset]) for preset in ("fast", "accurate")] == [2, 4]
+    for preset_views in PRESETS.values():
+        assert 2 * sum(view.mirrored for view in preset_views) == len(preset_views)
+    assert {view.points for view in PRESETS["fast"]} == {"detector"}  # no landmarker runs
 
 
 @pytest.mark.parametrize("change", [{"points": "detector"}, {"scale": 1.01}, {"shift": (0.0, 1.0)}, {"mirrored": True}])

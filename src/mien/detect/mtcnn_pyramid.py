@@ -112,7 +112,7 @@ class Pyramid:
         y = low[:, 1:] + span[:, 1:] * steps - 0.5
         np.clip(x, -1, width, out=x)  # -1 and `width` are black: the gap, or outside everything
         np.clip(y, -1, height, out=y)
-        # The grid that remap rounds to: on it, adding whole rows is exact, and a crop does not depend on its neighbours.
+        # The grid that remap rounds to: there, adding whole rows is exact, and crops do not depend on neighbours.
         np.rint(x * _REMAP_STEPS, out=x)
         np.rint(y * _REMAP_STEPS, out=y)
         x /= _REMAP_STEPS

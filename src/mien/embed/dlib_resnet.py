@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mien.embed.probe import probe_chips
-from mien.embed.views import CHIP, DETECTOR_TEMPLATE, PRESETS, TREES_TEMPLATE, Points, View, place, settings_digest
+from mien.embed.views import (
+    CHIP,
+    DETECTOR_TEMPLATE,
+    PRESETS,
+    TREES_TEMPLATE,
+    Points,
+    View,
+    need_trees,
+    place,
+    settings_digest,
+)
 from mien.errors import InputError, ModelError
 from mien.images.align import invert, similarity, transform_points, warp
 from mien.models.graphs.dlib_resnet import dlib_resnet_graph
@@ -35,15 +45,15 @@ _BATCH: Final = 32  # forward passes a run: more gain no speed, and one pass hol
 class DlibResNet:
     """Embeds faces with dlib's ResNet-29: 128 numbers a face, compared by cosine.
 
-    Presets: "fast" looks once, aligned by the landmarks the network was trained with; "accurate" looks twice, aligned
-    by those and by the detector's, each with its mirror image, and averages the four outputs.
+    Presets: "fast" looks twice, aligned by the detector's landmarks; "accurate" looks four times, aligned by those and
+    by the landmarks the network was trained with. Half of the looks are mirror images; the outputs are averaged.
 
     Thread-safe: nothing changes after construction, sessions and landmarkers may be called from several threads.
 
     Args:
         preset: "fast" or "accurate"; see `mien.embed.views.PRESETS`.
         landmarker: finds dlib's five points in grey chips cut by `mien.embed.views.DETECTOR_TEMPLATE`, such as
-            `mien.detect.trees.RegressionTrees`.
+            `mien.detect.trees.RegressionTrees`; not needed where no view is placed by them (see `need_trees`).
         views: replaces the preset's views, for experiments; the identity then names the preset "custom".
         threads: threads of one run; None for all cores.
         callers: how many threads will call at the same time.
@@ -52,7 +62,7 @@ class DlibResNet:
 
     Raises:
         ModelFileError: the packaged weights are missing or damaged.
-        InputError: there is no such preset, or no view.
+        InputError: there is no such preset, no view, or no landmarker where one is needed.
 
     Source:
         D. E. King, "High Quality Face Recognition with Deep Metric Learning", dlib blog, 2017; K. He et al., "Deep
@@ -63,7 +73,7 @@ class DlibResNet:
         self,
         preset: Preset = "accurate",
         *,
-        landmarker: Landmarker,
+        landmarker: Landmarker | None = None,
         views: Sequence[View] | None = None,
         threads: int | None = None,
         callers: int = 1,
@@ -75,6 +85,8 @@ class DlibResNet:
         self._views = PRESETS[preset] if views is None else tuple(views)
         if not self._views:
             raise InputError(f"{_NAME}: views: expected at least one")
+        if landmarker is None and need_trees(self._views):
+            raise InputError(f"{_NAME}: landmarker: expected one, for some views are placed by its landmarks")
         self._landmarker = landmarker
         net = read_dlib_resnet(read_packaged(_WEIGHTS), source=_WEIGHTS)
         self._session: Session = open_session(
@@ -86,21 +98,14 @@ class DlibResNet:
             probe=None if engine == "onnxruntime" or (probe := probe_chips()) is None else [probe],
             name=_NAME,
         )
-        used = landmarker.identity if any(view.points == "trees" for view in self._views) else ""
+        used = landmarker.identity if landmarker and need_trees(self._views) else ""
         checksum = settings_digest(self._views, PACKAGED[_WEIGHTS].sha256, used)
         self._identity = ModelIdentity(_NAME, preset if views is None else "custom", checksum, net.dimension)
-        self._mirrored = [i for i, view in enumerate(self._views) if view.mirrored]
-        self._passes = sum(view.passes for view in self._views)
 
     @property
     def identity(self) -> ModelIdentity:
         """What makes two embeddings comparable; its checksum covers weights, landmarker, templates and views."""
         return self._identity
-
-    @property
-    def passes(self) -> int:
-        """Forward passes of the network a face takes."""
-        return self._passes
 
     def chips(self, image: Pixels, faces: Faces) -> Pixels:
         """Cut and align the faces of one picture.
@@ -110,7 +115,7 @@ class DlibResNet:
             faces: N faces with landmarks.
 
         Returns:
-            uint8 (N, V, 150, 150, 3): the views of each face; mirror images are made by `embed`.
+            uint8 (N, V, 150, 150, 3): the views of each face.
 
         Raises:
             InputError: the landmarks of a face coincide.
@@ -124,7 +129,7 @@ class DlibResNet:
     def matrices(self, image: Pixels, landmarks: Floats) -> NDArray[np.float64]:
         """Where the views lie: (N, V, 2, 3) matrices, picture to chip, for landmarks (N, 5, 2)."""
         plain: dict[Points, NDArray[np.float64]] = {"detector": similarity(landmarks, DETECTOR_TEMPLATE)}
-        if any(view.points == "trees" for view in self._views):
+        if self._landmarker and need_trees(self._views):
             upright = plain["detector"]
             found = self._landmarker.points(_grey(warp(image, upright, (CHIP, CHIP))))
             plain["trees"] = similarity(transform_points(found, invert(upright)), TREES_TEMPLATE)
@@ -147,13 +152,13 @@ class DlibResNet:
         if chips.dtype != np.uint8 or chips.shape[1:] != expected:
             raise ValueError(f"{_NAME}: expected uint8 chips (N, {expected}), got {chips.dtype} {chips.shape}")
         result = np.empty((len(chips), self._identity.dimension), np.float32)
-        step = max(1, _BATCH // self._passes)
+        views = len(self._views)
+        step = max(1, _BATCH // views)
         for start in range(0, len(chips), step):
-            part = chips[start : start + step]
-            looks = np.concatenate([part, part[:, self._mirrored, :, ::-1]], axis=1) if self._mirrored else part
-            outputs: Floats = self._session.run(np.ascontiguousarray(looks.reshape(-1, CHIP, CHIP, 3)))[0]
+            part = np.ascontiguousarray(chips[start : start + step])
+            outputs: Floats = self._session.run(part.reshape(-1, CHIP, CHIP, 3))[0]
             # Summed before normalising: the lengths of the outputs hardly differ, and it is one division less.
-            result[start : start + step] = outputs.reshape(len(part), self._passes, -1).sum(axis=1)
+            result[start : start + step] = outputs.reshape(len(part), views, -1).sum(axis=1)
         norms = np.linalg.norm(result, axis=1, keepdims=True)
         if not (np.isfinite(norms).all() and (norms > 0).all()):
             raise ModelError(f"{_NAME}: the network answers with NaN, infinity or nothing but zeros")

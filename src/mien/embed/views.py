@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mien.types import Floats, Preset
 
-__all__ = ["CHIP", "DETECTOR_TEMPLATE", "PRESETS", "TREES_TEMPLATE", "View", "place", "settings_digest"]
+__all__ = ["CHIP", "DETECTOR_TEMPLATE", "PRESETS", "TREES_TEMPLATE", "View", "need_trees", "place", "settings_digest"]
 
 CHIP: Final = 150
 """Width and height of a chip in pixels."""
@@ -56,7 +56,7 @@ class View:
         points: whose landmarks place it.
         scale: how much larger the face is drawn than in the template, about the chip's centre.
         shift: how far it is then moved, (x, y) in chip pixels.
-        mirrored: whether its mirror image is looked at as well.
+        mirrored: whether it shows the face's mirror image.
     """
 
     points: Points
@@ -64,19 +64,25 @@ class View:
     shift: tuple[float, float] = (0.0, 0.0)
     mirrored: bool = False
 
-    @property
-    def passes(self) -> int:
-        """Forward passes of the network that it takes."""
-        return 2 if self.mirrored else 1
-
 
 PRESETS: Final[Mapping[Preset, tuple[View, ...]]] = MappingProxyType(
     {
-        "fast": (View("trees"),),
-        "accurate": (View("trees", scale=1.02, mirrored=True), View("detector", scale=1.08, mirrored=True)),
+        "fast": (View("detector", scale=1.04), View("detector", scale=1.08, mirrored=True)),
+        "accurate": (
+            View("trees"),
+            View("trees", scale=1.08, mirrored=True),
+            View("detector", scale=1.04, mirrored=True),
+            View("detector", scale=1.12),
+        ),
     }
 )
-"""The views of each preset."""
+"""The views of each preset. Each is one forward pass; views that differ in scale as well as in mirroring err more
+independently than a crop and its exact mirror image, at the same cost."""
+
+
+def need_trees(views: Sequence[View]) -> bool:
+    """Whether any of the views is placed by the trees' landmarks."""
+    return any(view.points == "trees" for view in views)
 
 
 def place(view: View, matrices: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,6 +90,9 @@ def place(view: View, matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     centre = (CHIP - 1) / 2
     placed = matrices * view.scale
     placed[:, :, 2] += centre * (1 - view.scale) + np.array(view.shift)
+    if view.mirrored:
+        placed[:, 0] *= -1
+        placed[:, 0, 2] += CHIP - 1
     return placed
 
 
