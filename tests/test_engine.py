@@ -125,6 +125,27 @@ def test_the_consumer_may_leave_early_and_workers_end() -> None:
     assert threading.active_count() <= before
 
 
+def test_a_known_number_of_pictures_is_shared_evenly() -> None:
+    detector = CountingDetector()
+    list(Engine(detector, None, workers=2).run([picture(0, 0)] * 40))
+    assert max(detector.batches) <= 40 // 8
+    detector = CountingDetector()
+    list(Engine(detector, None, workers=2).run([picture(0, 0)] * 4000))
+    assert max(detector.batches) == 32
+
+
+class CountingDetector(MarkDetector):
+    """Remembers how many pictures each call was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def detect(self, images: Sequence[Pixels]) -> list[Faces]:
+        self.batches.append(len(images))
+        return super().detect(images)
+
+
 def test_a_broken_model_is_an_error_not_a_silent_gap() -> None:
     class Broken(MarkDetector):
         def detect(self, images: Sequence[Pixels]) -> list[Faces]:

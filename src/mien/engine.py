@@ -11,6 +11,7 @@ consumer holds the producer back.
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-CHUNK = 16  # pictures a worker takes at a time: enough for full batches, few enough to share the tail evenly
+CHUNK = 16  # pictures a worker takes at a time when nobody knows how many there are
+LONGEST_CHUNK = 32  # larger batches gain nothing
+CHUNKS_A_WORKER = 8  # of a known number of pictures: so many turns share the tail evenly
 PIXELS_AT_ONCE = 24_000_000  # decoded pixels a worker holds at a time (72 MB), whatever the chunk
 CHIPS_AT_ONCE = 32  # faces of one batch of the embedder; larger batches gain nothing and cost cache
 
@@ -71,7 +74,7 @@ class Engine:
         self.max_faces = max_faces
         self._decode_options: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
 
-    def run(self, sources: Iterable[Any], *, keep_images: bool = False) -> Iterator[Analysis]:
+    def run(self, sources: Iterable[Any], *, keep_images: bool = False, expected: int = 0) -> Iterator[Analysis]:
         """Analyse pictures, in order, one `Analysis` each.
 
         A picture that cannot be read yields an `Analysis` with `error` set; the rest goes on.
@@ -79,8 +82,11 @@ class Engine:
         Args:
             sources: anything `images.decode` reads; consumed lazily.
             keep_images: attach the decoded picture to its analysis (for cutting and drawing).
+            expected: about how many pictures there are; 0 to ask `sources` itself.
         """
-        chunks = _chunks(iter(sources), CHUNK)
+        expected = expected or operator.length_hint(sources)
+        share = expected // (CHUNKS_A_WORKER * self.workers)
+        chunks = _chunks(iter(sources), min(max(share, 1), LONGEST_CHUNK) if expected else CHUNK)
         if self.workers == 1:
             for chunk in chunks:
                 yield from self._work(chunk, keep_images)

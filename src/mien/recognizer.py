@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,7 @@ class Recognizer:
             keep_images: attach the decoded picture to its analysis.
             embed: False to detect only.
         """
+        expected = operator.length_hint(images)
         stream = iter(images)
         first = list(itertools.islice(stream, 2))
         if not first:
@@ -120,7 +122,7 @@ class Recognizer:
         threads, workers = (self._workers, 1) if len(first) == 1 else (1, self._workers)
         embedder = self._embedder(threads) if embed else None
         engine = Engine(self._detector(threads), embedder, workers=workers, **self._engine_options)
-        yield from engine.run(itertools.chain(first, stream), keep_images=keep_images)
+        yield from engine.run(itertools.chain(first, stream), keep_images=keep_images, expected=expected)
 
     def _detector(self, threads: int) -> Detector:
         with self._lock:
