@@ -1,6 +1,6 @@
 """A sheet of who was seen in which photo, as CSV: thousands of photos, all cores, bad files reported and skipped.
 
-    python examples/attendance.py people.db photos/ > sheet.csv
+python examples/attendance.py people.db photos/ > sheet.csv
 """
 
 import csv

@@ -1,6 +1,6 @@
 """Are these two photos of one person? Decide at a false match rate that you state.
 
-    python examples/same_person.py a.jpg b.jpg 0.0001
+python examples/same_person.py a.jpg b.jpg 0.0001
 """
 
 import sys

@@ -14,6 +14,7 @@ from mien.embed.views import PRESETS as VIEWS
 from mien.embed.views import need_trees
 from mien.engine import Engine
 from mien.errors import InputError, NoFaceError
+from mien.images import decode
 from mien.models.session import available_cores
 from mien.types import Preset
 
@@ -98,6 +99,16 @@ class Recognizer:
             raise NoFaceError(f"{found.source}: no face found; expected at least one")
         vector: Floats = found.embeddings[found.main()]
         return vector
+
+    def embed_faces(self, image: Any, faces: Faces) -> Floats:  # noqa: ANN401
+        """Embed faces whose landmarks are known already: float32 (N, D), unit norm, in their order.
+
+        Nothing is detected. Meant to be called from several threads at once. Raises ImageError when the picture cannot
+        be read.
+        """
+        embedder = self._embedder(1)
+        options = {"max_pixels": self._engine_options["max_pixels"]} if self._engine_options["max_pixels"] else {}
+        return embedder.embed(embedder.chips(decode(image, **options).pixels, faces))
 
     def analyze_one(self, image: Any) -> Analysis:  # noqa: ANN401
         """Everything about one picture. Raises ImageError when it cannot be read."""
