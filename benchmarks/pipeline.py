@@ -54,6 +54,13 @@ import json, resource, sys, time
 start = time.perf_counter()
 import mien
 paths, options = json.load(sys.stdin), json.loads(sys.argv[1])
+if engine := options.pop("engine", None):
+    from mien.detect.trees import RegressionTrees
+    from mien.embed.dlib_resnet import DlibResNet
+    from mien.models.session import available_cores
+    options["embedder"] = lambda threads: DlibResNet(
+        options["preset"], landmarker=RegressionTrees(), threads=threads, callers=available_cores(), engine=engine
+    )
 rec = mien.Recognizer(**options)
 list(rec.analyze(paths[:4]))
 ready = time.perf_counter()
@@ -129,6 +136,12 @@ def main() -> None:
         f"face_recognition, {cores} processes": (peer, PEER, str(cores)),
         "mien fast": (sys.executable, MIEN, json.dumps({"preset": "fast"})),
         "mien accurate": (sys.executable, MIEN, json.dumps({"preset": "accurate"})),
+        "mien fast, onnxruntime": (sys.executable, MIEN, json.dumps({"preset": "fast", "engine": "onnxruntime"})),
+        "mien accurate, onnxruntime": (
+            sys.executable,
+            MIEN,
+            json.dumps({"preset": "accurate", "engine": "onnxruntime"}),
+        ),
     }
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for number in range(options.rounds):
