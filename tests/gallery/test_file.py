@@ -289,6 +289,27 @@ with Gallery.open(sys.argv[1], identity=IDENTITY) as gallery:
         assert len(gallery) == 40
 
 
+def test_a_second_opening_here_leaves_the_locks_of_the_first(file, fakes):
+    """POSIX drops a process's locks on a file when it closes any descriptor of it; its log must stay in use."""
+    leave = "import sys; from mien.gallery import Gallery; Gallery.open(sys.argv[1]).close()"
+    with Gallery.open(file) as gallery:
+        gallery.add("before", fakes.embedding("before"))
+        with Gallery.open(file) as second:
+            assert len(second) == 41
+        subprocess.run([sys.executable, "-c", leave, file], check=True, timeout=60)  # must not throw the log away
+        gallery.add("after", fakes.embedding("after"))
+        assert sql(file, "SELECT count(*) FROM subjects WHERE name IN ('before', 'after')") == [[(2,)]]
+
+
+@pytest.mark.parametrize("content", [b"x", b"note", b"x" * 99, b"x" * 100, b"x" * 5000])
+def test_another_programs_file_is_left_as_it_is(tmp_path, content):
+    other = tmp_path / "other.db"
+    other.write_bytes(content)
+    with pytest.raises(GalleryFileError, match="not a gallery"):
+        Gallery.open(other)
+    assert other.read_bytes() == content
+
+
 def test_two_processes_and_threads_take_turns(file, fakes):
     script = """
 import sys; sys.path.insert(0, sys.argv[2])

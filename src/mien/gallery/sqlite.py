@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ MEMORY = ":memory:"
 """The path of a gallery that is gone when it is closed."""
 
 BUSY_SECONDS = 30.0
-_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100  # no SQLite file that holds anything is shorter
+_making = threading.Lock()
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "is locked by another program; close that program or try again",
     sqlite3.SQLITE_LOCKED: "is locked by another program; close that program or try again",
@@ -78,22 +80,25 @@ def locate(path: str | os.PathLike[str], *, readonly: bool, create: bool) -> Pat
     try:
         if file.is_dir():
             raise GalleryFileError(f"{name}: is a folder; give a file in it, such as {file / 'people.db'}")
-        if not file.exists():
-            if readonly or not create:
-                raise NotFoundError(f"{name}: there is no such gallery; enrol somebody first or check the path")
-            with contextlib.suppress(FileExistsError):  # made by another process in between
-                os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            return file
+        # To close any descriptor of the file is to drop the locks that this process's other connections hold on it
+        # (POSIX); another process could then throw away the log they write to. So it is never opened here once it is
+        # there, not even to look at its first bytes: SQLite does that.
+        with _making:
+            if not file.exists():
+                if readonly or not create:
+                    raise NotFoundError(f"{name}: there is no such gallery; enrol somebody first or check the path")
+                with contextlib.suppress(FileExistsError):  # made by another process in between
+                    os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+                return file
         if not file.is_file():
             raise GalleryFileError(f"{name}: is not a regular file; give another file name")
-        with file.open("rb") as stream:
-            head = stream.read(len(_MAGIC))
+        size = file.stat().st_size
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise GalleryFileError(f"{name}: cannot be opened ({reason}); check its folder and the permissions") from error
-    if head not in (b"", _MAGIC):
-        raise GalleryFileError(f"{name}: is not a gallery (it does not begin as SQLite files do); give another file")
-    if not head and readonly:
+    if 0 < size < _HEADER_BYTES:  # SQLite would write over the smallest of them
+        raise GalleryFileError(f"{name}: is not a gallery ({size} bytes are too few); give another file name")
+    if not size and readonly:
         raise GalleryFileError(f"{name}: is empty; open it once for writing, or restore a backup")
     return file
 
