@@ -10,6 +10,8 @@ import pytest
 
 from mien.errors import GalleryError, ImageError, InputError, NoFaceError, NotFoundError
 from mien.gallery import Gallery
+from mien.gallery.sources import readable_again
+from mien.images import decode
 
 
 @pytest.fixture
@@ -110,6 +112,27 @@ def test_pictures_of_every_kind(gallery, fakes, tmp_path):
     assert gallery.enrol("Ada", b"Ada/path").known == ("<bytes>",)  # a file and its bytes are one content
     assert gallery.enrol("Ada", io.BytesIO(b"Ada/stream")).added
     assert gallery.enrol("Ada", (p for p in (b"Ada/1", b"Ada/2"))).subject.faces == 4
+
+
+def test_copies_of_a_picture_that_cannot_be_used_are_not_called_enrolled(gallery):
+    (report,) = gallery.enrol_people([("Ada", [b"nobody", b"nobody", b"broken", b"broken"])])
+    assert [(p.outcome, p.reason, p.error) for p in report.pictures] == [
+        ("skipped", "no face found", False),
+        ("skipped", "no face found", False),
+        ("skipped", "is not a picture", True),
+        ("skipped", "is not a picture", True),
+    ]
+    with pytest.raises(NoFaceError, match="no face found"):
+        gallery.enrol("Ada", [b"nobody", b"nobody"])
+    assert not gallery.subjects()
+
+
+def test_an_open_file_that_cannot_be_read_is_left_to_the_decoder():
+    closed = io.BytesIO(b"Ada/0")
+    closed.close()
+    assert readable_again(closed) is closed
+    with pytest.raises(ImageError, match="closed"):
+        decode(closed)
 
 
 def test_enrolling_nothing_is_said(gallery, tmp_path):

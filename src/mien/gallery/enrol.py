@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mien.errors import MienError, ModelError
@@ -29,6 +29,7 @@ class _Picture:
     sha256: str | None
     report: PictureReport | None = None
     record: FaceRecord | None = None
+    twin: _Picture | None = None  # an earlier picture of the person with the same content: its fate is this one's
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ def enrol_people(
                 known = contents_of(name)
             except MienError as error:
                 name, problem, known = str(raw_name), str(error), set()
+            firsts: dict[str, _Picture] = {}
             person = _Person(name, usable=not problem)
             begun.append(person)
             for source in sources:
@@ -82,10 +84,12 @@ def enrol_people(
                 if problem:
                     entry.report = PictureReport(entry.name, "skipped", problem, error=True)
                 elif entry.sha256 in known:
-                    entry.report = PictureReport(entry.name, "known", "this picture is already enrolled")
+                    entry.report = _already(entry)
+                elif entry.sha256 in firsts:
+                    entry.twin = firsts[entry.sha256]
                 else:
                     if entry.sha256:
-                        known.add(entry.sha256)
+                        firsts[entry.sha256] = entry
                     person.asked += 1
                     asked.append((person, entry))
                     yield picture
@@ -120,7 +124,15 @@ def _judge(entry: _Picture, analysis: Analysis) -> None:
         entry.report = PictureReport(entry.name, "added", reason, found)
 
 
+def _already(entry: _Picture) -> PictureReport:
+    return PictureReport(entry.name, "known", "this picture is already enrolled")
+
+
 def _finish(person: _Person, keep: Keep) -> EnrolReport:
+    for entry in person.pictures:
+        if entry.twin is not None and entry.twin.report is not None:
+            used = entry.twin.record is not None
+            entry.report = _already(entry) if used else replace(entry.twin.report, picture=entry.name)
     records = [entry.record for entry in person.pictures if entry.record is not None]
     reports = tuple(entry.report for entry in person.pictures if entry.report is not None)
     return EnrolReport(person.name, keep(person.name, records) if person.usable else None, reports)

@@ -31,11 +31,17 @@ def as_pictures(images: Any) -> Iterator[Any]:  # noqa: ANN401 - see `mien.image
 
 
 def readable_again(picture: Any) -> Any:  # noqa: ANN401
-    """The picture itself, or the bytes of an open file, which can be read only once."""
+    """The picture itself, or the bytes of an open file, which can be read only once.
+
+    A file that cannot be read is given back as it is; the decoder is the one to say why.
+    """
     read = getattr(picture, "read", None)
     if read is None:
         return picture
-    data = read(MAX_BYTES + 1)  # one too many: the decoder then says that it is too large
+    try:
+        data = read(MAX_BYTES + 1)  # one too many: the decoder then says that it is too large
+    except (OSError, ValueError):  # ValueError: it is closed
+        return picture
     return data if isinstance(data, bytes) else picture
 
 
