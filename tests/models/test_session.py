@@ -129,6 +129,22 @@ def test_missing_openvino_names_the_extra(monkeypatch):
     assert open_session(linear(), probe=[rows(4)]).engine == "onnxruntime"
 
 
+@pytest.mark.parametrize("fails", ["computes_bf16", "OpenVinoSession"])
+def test_an_openvino_that_does_not_work_is_left_alone(fails, monkeypatch, caplog):
+    def broken(*_):
+        raise ImportError("libopenvino.so: cannot open shared object file")
+
+    monkeypatch.setattr(session_openvino, "installed", lambda: True)
+    monkeypatch.setattr(session_choice.metadata, "version", lambda name: f"{name} 1")  # also where it is not installed
+    monkeypatch.setattr(session_choice, fails, broken)
+    if fails == "computes_bf16":
+        monkeypatch.setattr(session_choice, "OpenVinoSession", lambda *_: None)
+    session = open_session(linear(), probe=[rows(4)])
+    assert session.engine == "onnxruntime"
+    assert session.run(rows(2))[0].shape == (2, 4)
+    assert "libopenvino.so" in caplog.text
+
+
 def test_without_a_probe_auto_is_onnxruntime():
     session = open_session(linear())
     assert (session.engine, session.precision) == ("onnxruntime", "f32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Engine", "Precision", "Session", "available_cores", "open_session"]
+
+_log = logging.getLogger(__name__)
 
 Engine = Literal["auto", "onnxruntime", "openvino"]
 """Which library runs a model; auto takes the faster one, as `open_session` says."""
@@ -76,7 +79,8 @@ def open_session(
     probe, once for this machine, model and versions (the answer is kept in the user's cache folder), and OpenVINO is
     used where it takes less than 0.9 of the time. It may compute in bf16 where the machine does so natively and the
     cosine of every row of every output to that of onnxruntime in f32 stays above 0.9999. Without typical inputs
-    neither can be known, so models that come without a probe stay with onnxruntime in f32.
+    neither can be known, so models that come without a probe stay with onnxruntime in f32; so does, with a warning in
+    the log, a machine whose OpenVINO does not work.
 
     Args:
         model: an ONNX model, or the path of one.
@@ -109,9 +113,12 @@ def open_session(
             numbers = session_choice.precision(model, name, probe) if precision == "auto" else precision
             return session_openvino.OpenVinoSession(model, name, threads, callers, numbers)
         if probe is not None and session_openvino.installed():
-            choice = session_choice.choose(model, name, probe, precision)
-            if choice.engine == "openvino":
-                return session_openvino.OpenVinoSession(model, name, threads, callers, choice.precision)
+            try:
+                choice = session_choice.choose(model, name, probe, precision)
+                if choice.engine == "openvino":
+                    return session_openvino.OpenVinoSession(model, name, threads, callers, choice.precision)
+            except Exception as error:  # noqa: BLE001 - whatever a broken installation raises; nobody asked for it
+                _log.warning("%s: OpenVINO is installed but does not work, so onnxruntime is used: %s", name, error)
     return OnnxRuntimeSession(model, name, threads)
 
 
