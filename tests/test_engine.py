@@ -6,11 +6,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
 
 from mien.engine import PIXELS_AT_ONCE, Engine
-from mien.errors import ImageError
+from mien.errors import ImageError, InputError
 from mien.types import Faces, Floats, ModelIdentity, Pixels
 
 if TYPE_CHECKING:
@@ -153,6 +154,36 @@ def test_a_broken_model_is_an_error_not_a_silent_gap() -> None:
 
     with pytest.raises(RuntimeError, match="boom"):
         list(Engine(Broken(), None, workers=2).run([picture(0, 0)] * 40))
+
+
+class PickyDetector(MarkDetector):
+    """Fails on every batch that holds the picture with tag 5."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def detect(self, images: Sequence[Pixels]) -> list[Faces]:
+        if any(image[0, 0, 1] == 5 for image in images):
+            raise self.error
+        return super().detect(images)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (InputError("its landmarks coincide"), "its landmarks coincide"),
+        (MemoryError(), "too large for this machine's memory"),
+        (cv2.error("Insufficient memory"), "Insufficient memory"),
+    ],
+)
+def test_a_picture_that_cannot_be_worked_on_is_reported_in_its_place(error: Exception, says: str) -> None:
+    engine = Engine(PickyDetector(error), MarkEmbedder(), workers=2)
+    found = list(engine.run([picture(1, tag) for tag in range(12)]))
+    assert [i for i, one in enumerate(found) if one.error is not None] == [5]
+    assert isinstance(found[5].error, ImageError)
+    assert says in found[5].error.reason
+    assert [len(one.faces) for one in found] == [1] * 5 + [0] + [1] * 6
 
 
 def test_images_are_kept_only_when_asked() -> None:

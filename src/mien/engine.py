@@ -17,10 +17,11 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from mien.detect.upright import detect_upright
-from mien.errors import ImageError, MienError
+from mien.errors import ImageError, InputError, MienError
 from mien.images import decode
 from mien.models.session import available_cores
 from mien.types import Analysis, Faces
@@ -38,6 +39,7 @@ LONGEST_CHUNK = 32  # larger batches gain nothing
 CHUNKS_A_WORKER = 8  # of a known number of pictures: so many turns share the tail evenly
 PIXELS_AT_ONCE = 24_000_000  # decoded pixels a worker holds at a time (72 MB), whatever the chunk
 CHIPS_AT_ONCE = 32  # faces of one batch of the embedder; larger batches gain nothing and cost cache
+_TOO_LARGE = "too large for this machine's memory"
 
 
 class Engine:
@@ -77,12 +79,15 @@ class Engine:
     def run(self, sources: Iterable[Any], *, keep_images: bool = False, expected: int = 0) -> Iterator[Analysis]:
         """Analyse pictures, in order, one `Analysis` each.
 
-        A picture that cannot be read yields an `Analysis` with `error` set; the rest goes on.
+        A picture that cannot be read, or not be worked on, yields an `Analysis` with `error` set; the rest goes on.
 
         Args:
             sources: anything `images.decode` reads; consumed lazily.
             keep_images: attach the decoded picture to its analysis (for cutting and drawing).
             expected: about how many pictures there are; 0 to ask `sources` itself.
+
+        Raises:
+            ModelError: a model does not work; the run ends.
         """
         expected = expected or operator.length_hint(sources)
         share = expected // (CHUNKS_A_WORKER * self.workers)
@@ -126,9 +131,20 @@ class Engine:
             return Analysis.failed(getattr(error, "source", str(source)), error)
         except MemoryError:
             name = str(source) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
-            return Analysis.failed(name, ImageError(name, "too large for this machine's memory"))
+            return Analysis.failed(name, ImageError(name, _TOO_LARGE))
 
     def _analyse(self, held: Sequence[Image | Analysis], keep_images: bool) -> list[Analysis]:
+        try:
+            return self._together(held, keep_images)
+        except (InputError, MemoryError, cv2.error) as error:  # of one picture, in all likelihood: the rest goes on
+            if len(held) > 1:
+                return [done for picture in held for done in self._analyse([picture], keep_images)]
+            name = held[0].source
+            return [
+                Analysis.failed(name, ImageError(name, _TOO_LARGE if isinstance(error, MemoryError) else str(error)))
+            ]
+
+    def _together(self, held: Sequence[Image | Analysis], keep_images: bool) -> list[Analysis]:
         images = [picture for picture in held if not isinstance(picture, Analysis)]
         found, turns = self._detect(images)
         embeddings = self._embed(images, found)
