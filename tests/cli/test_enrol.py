@@ -113,3 +113,31 @@ def test_a_gallery_of_another_model_is_refused(run, people, tmp_path):
     assert answer.code == 2
     assert "other" in answer.err
     assert faces_of(tmp_path / "p.db") == {"Ada": 1}
+
+
+def test_a_folder_one_level_too_high_is_remarked_on(run, people, paint, tmp_path):
+    paint(people.parent / "top/friends/Ada/1.png", (1, 0))
+    answer = run("enrol", people.parent / "top", "-g", tmp_path / "one.db")
+    assert answer.err == ""  # one person's pictures may lie deeper
+    paint(people.parent / "top/friends/Bob/1.png", (2, 0))
+    for verb in (["enrol", people.parent / "top", "-g", tmp_path / "two.db"], ["compare", people.parent / "top"]):
+        err = run(*verb).err
+        assert err.startswith("note: friends: the pictures of 2 sub-folders such as ")
+        assert err.rstrip().endswith("are taken as one person's")
+
+
+def test_control_c_says_that_the_work_is_kept(run, people, tmp_path, monkeypatch):
+    whole = Gallery.enrol_people
+
+    def stopped(self, sources):
+        yield next(whole(self, sources))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Gallery, "enrol_people", stopped)
+        answer = run("enrol", people, "-g", tmp_path / "p.db")
+    assert answer.code == 130
+    assert "whoever was enrolled stays so" in answer.err
+    assert faces_of(tmp_path / "p.db") == {"Ada": 2}
+    assert run("enrol", people, "-g", tmp_path / "p.db").code == 0
+    assert faces_of(tmp_path / "p.db") == {"Ada": 2, "张伟": 1}

@@ -79,3 +79,18 @@ class TestParts:
             make_recognizer(detector="yunet").detect(hopper)
         with pytest.raises(ModelFileError, match="mien models pull sface"):
             make_recognizer(model="sface").embed(hopper)
+
+
+@pytest.mark.parametrize("verb", ["detect", "crop", "verify", "find", "compare", "enrol", "identify", "recognize"])
+def test_an_unreadable_path_is_reported_by_mien_not_refused_by_the_parser(run, tmp_path, monkeypatch, verb):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    monkeypatch.setattr("os.access", lambda *_, **__: False)  # as for a file of somebody else's; root may read all
+    second = (
+        []
+        if verb in ("detect", "compare", "enrol", "identify")
+        else [tmp_path / ("out" if verb == "crop" else "a.jpg")]
+    )
+    answer = run(verb, tmp_path / "a.jpg", *second)
+    assert answer.code == 2
+    assert "is not readable" not in answer.err
+    assert "Usage" not in answer.err

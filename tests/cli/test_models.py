@@ -192,6 +192,7 @@ def test_licence():
     result = run("licence", "mtcnn", "scrfd-10g-kps", "--licence", "commercial", "--json")
     assert result.exit_code == 1
     assert [row["allowed"] for row in json.loads(result.stdout)] == [True, False]
+    assert result.stderr == "commercial use is not allowed by: scrfd-10g-kps\n"
     assert "non-commercial" in run("licence", "scrfd-10g-kps").stdout
 
 

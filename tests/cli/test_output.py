@@ -183,3 +183,10 @@ def test_a_reader_that_leaves_ends_the_run_in_peace(tmp_path):
     assert process.wait(60) == 0
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+@pytest.mark.parametrize("flags", [("--json", "--csv"), ("--csv", "--json")])
+def test_two_formats_at_once_are_bad_input(run, tmp_path, flags):
+    answer = run("detect", tmp_path, *flags)
+    assert (answer.code, answer.out) == (2, "")
+    assert "expected one of the two" in answer.err

@@ -91,3 +91,10 @@ def test_a_file_that_is_no_gallery_is_refused_and_kept(run, tmp_path):
     file.write_text("my notes, not a data base")
     assert run("people", "list", "-g", file).code == 2
     assert file.read_text() == "my notes, not a data base"
+
+
+def test_one_face_is_one_face_and_a_missing_name_says_where_to_look(run, paint, tmp_path):
+    paint(tmp_path / "people/Ada.png", (1, 0))
+    assert run("enrol", tmp_path / "people", "-g", tmp_path / "p.db").code == 0
+    assert "`mien people list` shows who is" in run("people", "remove", "zzz", "-g", tmp_path / "p.db").err
+    assert run("people", "remove", "Ada", "-g", tmp_path / "p.db").out == "Ada was forgotten (1 face)\n"

@@ -41,3 +41,8 @@ def test_empty_gallery():
 
 def test_an_extrapolated_threshold_is_said():
     assert decide([ADA], threshold=0.5, extrapolated=True).reason.endswith("(extrapolated beyond the calibration)")
+
+
+def test_a_face_that_two_people_fit_is_said_to_be_so():
+    match = decide([ADA, BOB], threshold=0.85)
+    assert match.reason == "0.950 reaches the threshold 0.850; so does Bob with 0.900"

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.criterion import FmrOption, ThresholdOption, criterion_for
-from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, make_recognizer
+from mien.cli.inputs import (
+    DetectorName,
+    LicenceUse,
+    MinFace,
+    ModelName,
+    PresetName,
+    Upright,
+    make_recognizer,
+    people_in,
+)
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -27,7 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-Folder = Annotated[Path, typer.Argument(show_default=False, help="A folder of people: a folder (or a photo) each.")]
+Folder = Annotated[
+    Path, typer.Argument(readable=False, show_default=False, help="A folder of people: a folder (or a photo) each.")
+]
 Histogram = Annotated[Path | None, typer.Option("--histogram", help="Write the histogram as .png, .svg or .pdf.")]
 Top = Annotated[int, typer.Option("--top", min=1, max=1000, help="How many of the most and least alike pairs to list.")]
 
@@ -54,10 +65,9 @@ def compare(
     """
     import numpy as np
 
-    from mien.images import people_of
     from mien.match.similarity_table import similarity_table
 
-    photos = [(name, path) for name, paths in people_of(folder) for path in paths]
+    photos = [(name, path) for name, paths in people_in(folder) for path in paths]
     if histogram is not None:
         from mien.cli.placing import output_file
 

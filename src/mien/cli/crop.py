@@ -11,6 +11,7 @@ from mien.cli.inputs import DetectorName, LicenceUse, MinFace, Upright, make_rec
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
+    counted,
     emit_csv,
     emit_json,
     errors_of,
@@ -33,7 +34,9 @@ __all__ = ["crop"]
 
 _SMALLEST, _LARGEST = 8, 4096  # sides of a crop in pixels
 
-Src = Annotated[Path, typer.Argument(show_default=False, help="A folder of people, a folder of photos, or a photo.")]
+Src = Annotated[
+    Path, typer.Argument(readable=False, show_default=False, help="A folder of people, a folder of photos, or a photo.")
+]
 Dst = Annotated[Path, typer.Argument(show_default=False, help="Folder for the crops; made when it is not there.")]
 Align = Annotated[bool, typer.Option("--align/--loose", help="Turned upright by the landmarks, or the box as it is.")]
 Size = Annotated[
@@ -197,4 +200,7 @@ def _numbered(chips: list[Pixels], faces: Faces) -> Iterator[tuple[int, Pixels, 
 
 def _show(dst: Path, photos: int, crops: int, rest: dict[str, int]) -> None:
     notes = ", ".join(f"{count} {what}" for what, count in rest.items() if count)
-    print_line(f"{crops} faces cut from {photos} photos into {dst}" + (f" ({notes})" if notes else ""), style="bold")
+    print_line(
+        f"{counted(crops, 'face')} cut from {counted(photos, 'photo')} into {dst}" + (f" ({notes})" if notes else ""),
+        style="bold",
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.output import ExitCode, JsonFlag, emit_json, print_line, print_table
+from mien.cli.output import ExitCode, JsonFlag, counted, emit_json, print_line, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +155,8 @@ def self_test(preset: str | None = None) -> list[Check]:
         Check(
             "finds a face",
             one and overlap >= _OVERLAP,
-            f"{len(found.faces)} faces, overlap with the right place {overlap:.2f} (expected 1, at least {_OVERLAP})",
+            f"{counted(len(found.faces), 'face')}, "
+            f"overlap with the right place {overlap:.2f} (expected 1, at least {_OVERLAP})",
             _REINSTALL,
         )
     ]

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.galleries import GalleryPath, open_gallery
-from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, photos_in
-from mien.cli.output import CsvFlag, JsonFlag, emit_csv, emit_json, finish, print_line, printable, progress, say
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, people_in, photos_in
+from mien.cli.output import (
+    CsvFlag,
+    JsonFlag,
+    counted,
+    emit_csv,
+    emit_json,
+    finish,
+    print_line,
+    printable,
+    progress,
+    say,
+)
 from mien.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +31,7 @@ __all__ = ["enrol"]
 Sources = Annotated[
     list[Path],
     typer.Argument(
+        readable=False,
         help="Folders of people (a folder per person, or pictures named by person); with --name, pictures of one.",
         show_default=False,
     ),
@@ -57,12 +69,16 @@ def enrol(
         create=True,
     ) as known:
         with progress(total, "Enrolling") as advance:
-            for report in known.enrol_people(people):
-                advance(len(report.pictures))
-                reports.append(report)
-                if not quiet:
-                    _show(report)
-                _explain(report)
+            try:
+                for report in known.enrol_people(people):
+                    advance(len(report.pictures))
+                    reports.append(report)
+                    if not quiet:
+                        _show(report)
+                    _explain(report)
+            except KeyboardInterrupt:
+                say("stopped; whoever was enrolled stays so, and the same command goes on with the rest")
+                raise
         subjects, faces = len(known), known.stats.faces
 
     skipped = [picture for report in reports for picture in report.skipped]
@@ -83,13 +99,13 @@ def enrol(
         )
     else:
         added = sum(len(report.added) for report in reports)
-        print_line(f"{gallery}: {_count(subjects, 'person', 'people')}, {_count(faces, 'face')} ({added} new)")
+        print_line(f"{gallery}: {counted(subjects, 'person', 'people')}, {counted(faces, 'face')} ({added} new)")
     finish(failed=bool(skipped))
 
 
 def _people(sources: list[Path], name: str | None) -> list[tuple[str, list[Path]]]:
     """Who is to be enrolled from which pictures."""
-    from mien.images import people_of, person_name
+    from mien.images import person_name
 
     if name is not None:
         return [(person_name(name), photos_in(sources))]
@@ -97,7 +113,7 @@ def _people(sources: list[Path], name: str | None) -> list[tuple[str, list[Path]
     for source in sources:
         if source.is_file():
             raise InputError(f'{source}: whom does it show? Give --name "...", or a folder of people')
-        people += people_of(source)
+        people += people_in(source)
     if not any(pictures for _, pictures in people):
         raise InputError(f"no pictures in {', '.join(map(str, sources))}; expected a folder per person, or pictures")
     return people
@@ -106,9 +122,9 @@ def _people(sources: list[Path], name: str | None) -> list[tuple[str, list[Path]
 def _show(report: EnrolReport) -> None:
     if report.added:
         more = f", {len(report.known)} known already" if report.known else ""
-        print_line(f"{report.name}: {_count(len(report.added), 'picture')} enrolled{more}", style="green")
+        print_line(f"{report.name}: {counted(len(report.added), 'picture')} enrolled{more}", style="green")
     elif report.known:
-        print_line(f"{report.name}: nothing new, {_count(len(report.known), 'picture')} known already")
+        print_line(f"{report.name}: nothing new, {counted(len(report.known), 'picture')} known already")
     else:
         print_line(f"{report.name}: not enrolled", style="yellow")
 
@@ -137,7 +153,3 @@ def _record(report: EnrolReport) -> dict[str, Any]:
         "skipped": [picture.picture for picture in report.skipped],
         "several_faces": [picture.picture for picture in report.pictures if _chosen(picture)],
     }
-
-
-def _count(n: int, one: str, many: str = "") -> str:
-    return f"{n:,} {one if n == 1 else many or one + 's'}"

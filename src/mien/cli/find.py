@@ -45,8 +45,12 @@ __all__ = ["find"]
 
 _SHEET_LIMIT = 400  # photos on one contact sheet
 
-Photo = Annotated[Path, typer.Argument(show_default=False, help="A photo of the person; its main face counts.")]
-Places = Annotated[list[Path], typer.Argument(show_default=False, help="Folders to search, or photos.", metavar="DIR")]
+Photo = Annotated[
+    Path, typer.Argument(readable=False, show_default=False, help="A photo of the person; its main face counts.")
+]
+Places = Annotated[
+    list[Path], typer.Argument(readable=False, show_default=False, help="Folders to search, or photos.", metavar="DIR")
+]
 Fpir = Annotated[
     float | None,
     typer.Option("--fpir", help="At most this chance that any photo at all is found of someone who is in none."),

@@ -157,7 +157,7 @@ def _show(record: dict[str, Any]) -> None:
             print_line(f"  unknown  {face['reason']}{closest}  [{where}]", style="yellow")
         else:
             second = ""
-            if face["runner_up"] is not None:
+            if face["runner_up"] is not None and face["runner_up_score"] < face["threshold"]:  # else the reason tells
                 second = f"; next {face['runner_up']}, {face['margin']:.3f} behind"
             like = f"; like {face['nearest_picture']}"
             print_line(f"  {face['name']}  {face['reason']}{second}{like}  [{where}]", style="green")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.output import printable, say
 from mien.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ __all__ = [
     "PresetName",
     "Upright",
     "make_recognizer",
+    "people_in",
     "photos_in",
 ]
 
-Photos = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
+# Not readable: typer would refuse them all for one that cannot be read; that one is reported when its turn comes.
+Photos = Annotated[list[Path], typer.Argument(readable=False, help="Photos, or folders of photos.", show_default=False)]
 PresetName = Annotated[
     str | None, typer.Option("--preset", help="fast or accurate (the model's default when not given).")
 ]
@@ -68,6 +71,26 @@ def photos_in(paths: Sequence[Path]) -> list[Path]:
             f"no pictures in {', '.join(map(str, paths))}; expected JPEG, PNG, WebP, HEIC, BMP, TIFF or GIF"
         )
     return list(photos)
+
+
+def people_in(folder: Path) -> list[tuple[str, list[Path]]]:
+    """Who is in a folder of people, and their pictures; a person of several sub-folders is named on stderr.
+
+    Those may be the people, and `folder` one level too high: nothing else would tell that several people became one.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        InputError: it cannot be read, or a name in it cannot be a person's.
+    """
+    from mien.images import people_of
+
+    people = people_of(folder)
+    for name, pictures in people:
+        deeper = sorted({p.parent for p in pictures if len(p.relative_to(folder).parts) > 2})
+        if len(deeper) > 1:
+            where = f"{len(deeper)} sub-folders such as {deeper[0]}"
+            say(printable(f"{name}: the pictures of {where} are taken as one person's"), label="note:")
+    return people
 
 
 def make_recognizer(

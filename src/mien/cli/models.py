@@ -221,7 +221,10 @@ def show_licence(names: _Names = None, licence: _Licence = "any", as_json: JsonF
         print_table(
             header, [(r["name"], r["licence"], yes_no[r["commercial_use"]], r["url"], r["notes"]) for r in rows]
         )
-    finish(failed=broken, matched=all(row["allowed"] for row in rows))
+    forbidden = [row["name"] for row in rows if not row["allowed"]]
+    if forbidden:
+        say(f"{use} use is not allowed by: {', '.join(forbidden)}")
+    finish(failed=broken, matched=not forbidden)
 
 
 def _status_row(card: ModelCard, status: FileStatus) -> dict[str, Any]:

@@ -23,6 +23,7 @@ __all__ = [
     "ExitCode",
     "JsonFlag",
     "console",
+    "counted",
     "emit_csv",
     "emit_json",
     "errors_of",
@@ -40,8 +41,16 @@ __all__ = [
 
 _Key = TypeVar("_Key")
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
-CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")]
+
+def _one_format(context: typer.Context, asked: bool) -> bool:
+    """Refuse --json beside --csv. Whichever comes second sees the first."""
+    if asked and (context.params.get("as_json") or context.params.get("as_csv")):
+        raise typer.BadParameter("--json and --csv: expected one of the two, got both")
+    return asked
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", callback=_one_format, help="Print one JSON document to stdout.")]
+CsvFlag = Annotated[bool, typer.Option("--csv", callback=_one_format, help="Print CSV to stdout.")]
 
 
 class ExitCode(enum.IntEnum):
@@ -68,6 +77,15 @@ def printable(text: str) -> str:
     """
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "face"), counted(1200, "face"), counted(2, "person", "people")
+    ('1 face', '1,200 faces', '2 people')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def say(message: str, *, label: str = "") -> None:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.galleries import GalleryPath, open_gallery
-from mien.cli.output import CsvFlag, ExitCode, JsonFlag, emit_csv, emit_json, print_line, print_table, printable, say
+from mien.cli.output import (
+    CsvFlag,
+    ExitCode,
+    JsonFlag,
+    counted,
+    emit_csv,
+    emit_json,
+    print_line,
+    print_table,
+    printable,
+    say,
+)
 
 if TYPE_CHECKING:
     from mien.types import Subject
@@ -76,12 +87,12 @@ def remove_person(
     """Forget a person and all their faces. Asks first when somebody sits at the terminal."""
     with open_gallery(gallery) as known:
         subject = known.subject(name)
-        question = f"Forget {printable(subject.name)} and {subject.faces} enrolled faces?"
+        question = f"Forget {printable(subject.name)} and {counted(subject.faces, 'enrolled face')}?"
         if not yes and sys.stdin.isatty() and not typer.confirm(question, err=True):
             say("nothing was changed")
             raise typer.Exit(ExitCode.NO_MATCH)
         known.remove(subject.name)
-    text = f"{subject.name} was forgotten ({subject.faces} faces)"
+    text = f"{subject.name} was forgotten ({counted(subject.faces, 'face')})"
     _tell(gallery, "removed", subject, text=text, as_json=as_json, as_csv=as_csv)
 
 

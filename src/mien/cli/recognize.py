@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.galleries import FpirOption, check_fpir
-from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, make_recognizer
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, make_recognizer, people_in
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -36,9 +36,13 @@ __all__ = ["recognize"]
 
 Known = Annotated[
     Path,
-    typer.Argument(help="Known people: pictures named by person, or a folder per person.", show_default=False),
+    typer.Argument(
+        readable=False, help="Known people: pictures named by person, or a folder per person.", show_default=False
+    ),
 ]
-Unknown = Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)]
+Unknown = Annotated[
+    Path, typer.Argument(readable=False, help="A picture, or a folder of pictures.", show_default=False)
+]
 ShowDistance = Annotated[bool, typer.Option("--show-distance", help="Add the distance to each line.")]
 Compat = Annotated[
     bool,
@@ -72,8 +76,6 @@ def recognize(
 
     Exit code 0: somebody was named, 1: nobody was, 2: a picture could not be used. Nothing is kept.
     """
-    from mien.images import people_of
-
     rate = check_fpir(fpir)
     if compat and not (fpir is None and preset is None and model is None and detector is None):
         raise InputError("--compat: takes --tolerance, and neither --fpir, --preset, --model nor --detector")
@@ -82,7 +84,7 @@ def recognize(
     limit = TOLERANCE if tolerance is None else tolerance
     if not limit > 0:
         raise InputError(f"--tolerance: expected a positive number, got {limit}")
-    people = people_of(known)
+    people = people_in(known)
     if not any(pictures for _, pictures in people):
         raise InputError(f"{known}: expected pictures named by person, or a folder of pictures per person; found none")
     paths = _photos(unknown)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
-Photo = Annotated[Path, typer.Argument(show_default=False, help="A photo; its main face is compared.")]
+Photo = Annotated[Path, typer.Argument(readable=False, show_default=False, help="A photo; its main face is compared.")]
 DrawFile = Annotated[
     Path | None, typer.Option("--draw", help="Write both photos, with the faces that were compared, into this picture.")
 ]

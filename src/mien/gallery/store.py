@@ -273,7 +273,7 @@ class SqliteStore:
         if found:
             return found
         close = close_names(name, (row[0] for row in db.execute("SELECT name FROM subjects")))
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "see the list of subjects"
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`mien people list` shows who is"
         raise NotFoundError(f"{self.source}: nobody named {name!r} is enrolled; {hint}")
 
 

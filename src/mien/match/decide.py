@@ -55,6 +55,9 @@ def decide(
     digits = next((n for n in range(3, 7) if known or f"{best.score:.{n}f}" != f"{threshold:.{n}f}"), 7)
     relation = "reaches" if known else "is below"
     reason = f"{best.score:.{digits}f} {relation} the threshold {threshold:.{digits}f}"
+    reason += " (extrapolated beyond the calibration)" if extrapolated else ""
+    if known and second and second.score >= threshold:
+        reason += f"; so does {second.name} with {second.score:.{digits}f}"
     return Match(
         name=best.name if known else None,
         subject_id=best.subject_id if known else None,
@@ -65,5 +68,5 @@ def decide(
         nearest_name=best.name,
         runner_up=second.name if second else None,
         runner_up_score=second.score if second else None,
-        reason=reason + (" (extrapolated beyond the calibration)" if extrapolated else ""),
+        reason=reason,
     )

@@ -130,7 +130,7 @@ def get(name_or_path: str | Path) -> ModelCard:
     if text in _user_names(folder):
         return _user_card(folder, text)
     close = difflib.get_close_matches(text, names(), n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names())}"
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names())}."
     raise NotFoundError(f"no model is called {text!r}; {hint} A model of your own needs a card: {folder / 'NAME.toml'}")
 
 
