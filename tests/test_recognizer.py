@@ -47,7 +47,11 @@ def test_verify_decides_at_the_stated_rate_and_says_which_face(hopper, astronaut
     assert mien.verify(hopper, astronaut, fmr=1e-4).threshold > same.threshold
     assert other.faces_in_a == 1
     assert 150 < other.face_a.box[0] < 200  # Hopper's face in the 512-pixel-wide portrait
-    assert mien.verify(hopper, astronaut, threshold=-1.0).matched
+    anybody = mien.verify(hopper, astronaut, threshold=-1.0)
+    assert (anybody.matched, anybody.fmr, anybody.provisional) == (True, None, False)
+    for nonsense in (float("nan"), 1.5):
+        with pytest.raises(InputError, match="threshold"):
+            mien.verify(hopper, astronaut, threshold=nonsense)
 
 
 def test_one_picture_and_many_agree(rec, hopper, astronaut) -> None:

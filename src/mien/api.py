@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien import gallery
 from mien.errors import GalleryModelError, NoFaceError
-from mien.match import VERIFY_FMR, calibration_for
+from mien.match import VERIFY_FMR, calibration_for, check_threshold
 from mien.recognizer import DEFAULT_PRESET, PRESETS, Recognizer
 from mien.types import Verification
 
@@ -79,20 +79,22 @@ def verify(
     Raises:
         ImageError: a picture cannot be read.
         NoFaceError: a picture holds no face.
+        InputError: the threshold is no cosine, or the model has no calibration and no threshold was given.
     """
+    check_threshold(threshold)
     recognizer = recognizer or default_recognizer()
     first, second = recognizer.analyze_one(a), recognizer.analyze_one(b)
     i, j = _main(first), _main(second)
     score = float(first.embeddings[i] @ second.embeddings[j])
-    provisional = False
+    rate, provisional = None, False
     if threshold is None:
         calibration = calibration_for(recognizer.identity)
-        threshold, provisional = calibration.threshold(fmr=fmr), calibration.provisional
+        rate, threshold, provisional = fmr, calibration.threshold(fmr=fmr), calibration.provisional
     return Verification(
         matched=score >= threshold,
         score=score,
         threshold=threshold,
-        fmr=fmr,
+        fmr=rate,
         face_a=first.faces[i],
         face_b=second.faces[j],
         faces_in_a=len(first.faces),

@@ -293,17 +293,17 @@ class Verification:
     Attributes:
         matched: the decision: score >= threshold.
         score: cosine of the two embeddings.
-        threshold: the score needed at `fmr`.
-        fmr: the false match rate the threshold stands for.
+        threshold: the score needed.
+        fmr: the false match rate the threshold stands for; None when the caller gave the threshold.
         face_a, face_b: the faces that were compared.
         faces_in_a, faces_in_b: how many faces each picture held.
-        provisional: whether the calibration behind the threshold is provisional.
+        provisional: whether the calibration behind the threshold is provisional; False when the caller gave it.
     """
 
     matched: bool
     score: float
     threshold: float
-    fmr: float
+    fmr: float | None
     face_a: Face
     face_b: Face
     faces_in_a: int = 1

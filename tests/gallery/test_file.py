@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -15,6 +16,7 @@ import pytest
 from mien.errors import GalleryError, GalleryFileError, GalleryModelError, NotFoundError
 from mien.gallery import Gallery
 from mien.gallery import schema as gallery_schema
+from mien.gallery.sqlite import connect
 from mien.types import ModelIdentity
 
 
@@ -44,6 +46,21 @@ def test_it_is_kept_and_private(file, fakes):
         assert (stats.subjects, stats.faces, stats.identity) == (40, 160, fakes.IDENTITY)
         assert stats.file_bytes > 160 * 32 * 4
     assert sql(file, "PRAGMA journal_mode")[0] == [("wal",)]
+
+
+def test_what_is_acknowledged_is_flushed_to_the_drive(file):
+    with contextlib.closing(connect(file, readonly=False)) as db:
+        found = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("synchronous", "fullfsync")]
+    assert found == [2, 1]
+
+
+def test_the_size_can_be_told_while_the_log_comes_and_goes(file, monkeypatch):
+    with Gallery.open(file) as gallery:
+        whole = gallery.stats.file_bytes
+        for end in ("-wal", "-shm"):
+            file.with_name(file.name + end).unlink(missing_ok=True)
+        monkeypatch.setattr(Path, "exists", lambda _: True)  # it was there a moment ago
+        assert 0 < gallery.stats.file_bytes <= whole
 
 
 def test_embeddings_come_back_bit_for_bit(file, fakes):

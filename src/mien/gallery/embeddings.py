@@ -10,10 +10,19 @@ from mien.errors import GalleryError, InputError
 from mien.gallery.index import Snapshot
 from mien.gallery.records import FaceRecord
 from mien.images import person_name
-from mien.match import IDENTIFY_FPIR, Calibration, calibration_for, comparison_fmr, decide, unit_embeddings
+from mien.match import (
+    IDENTIFY_FPIR,
+    Calibration,
+    calibration_for,
+    check_threshold,
+    comparison_fmr,
+    decide,
+    unit_embeddings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
     from typing import Self
 
     from numpy.typing import ArrayLike
@@ -114,12 +123,8 @@ class EmbeddingGallery:
         """How much the gallery holds."""
         subjects, faces = self._store.counts()
         file = self._store.file
-        parts = (
-            [] if file is None else [part for end in ("", "-wal") if (part := file.with_name(file.name + end)).exists()]
-        )
-        return GalleryStats(
-            self._store.source, subjects, faces, sum(part.stat().st_size for part in parts), self._store.identity
-        )
+        parts = [] if file is None else [file, file.with_name(f"{file.name}-wal")]
+        return GalleryStats(self._store.source, subjects, faces, sum(map(_size, parts)), self._store.identity)
 
     # People
 
@@ -224,8 +229,7 @@ class EmbeddingGallery:
         Raises:
             InputError: the embeddings cannot be used, or the model has no calibration and no threshold was given.
         """
-        if threshold is not None and not -1 <= threshold <= 1:
-            raise InputError(f"threshold: expected a cosine between -1 and 1, got {threshold!r}")
+        check_threshold(threshold)
         probes = self._probes(embeddings)
         snapshot = self._current()
         extrapolated = False
@@ -278,6 +282,13 @@ class EmbeddingGallery:
                 "or recognizer=..."
             )
         return identity
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # SQLite makes the log and takes it away as it needs it
+        return 0
 
 
 def _records(

@@ -23,6 +23,14 @@ MEMORY = ":memory:"
 
 BUSY_SECONDS = 30.0
 _HEADER_BYTES = 100  # no SQLite file that holds anything is shorter
+_PRAGMAS = (
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+    "foreign_keys = ON",
+    "synchronous = FULL",
+    "fullfsync = ON",  # macOS: a plain fsync leaves the data in the drive's cache; elsewhere it does nothing
+    "checkpoint_fullfsync = ON",
+)
 _making = threading.Lock()
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "is locked by another program; close that program or try again",
@@ -116,7 +124,7 @@ def connect(file: Path | None, *, readonly: bool) -> sqlite3.Connection:
         target, uri=file is not None, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     try:
-        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = FULL"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()

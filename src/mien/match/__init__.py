@@ -8,6 +8,7 @@ from mien.match.calibration import (
     OperatingPoint,
     ScoreSpread,
     calibration_for,
+    check_threshold,
     comparison_fmr,
 )
 from mien.match.decide import Candidate, decide
@@ -22,6 +23,7 @@ __all__ = [
     "ScoreSpread",
     "calibrate",
     "calibration_for",
+    "check_threshold",
     "comparison_fmr",
     "cosine",
     "decide",

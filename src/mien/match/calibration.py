@@ -43,6 +43,7 @@ __all__ = [
     "OperatingPoint",
     "ScoreSpread",
     "calibration_for",
+    "check_threshold",
     "comparison_fmr",
 ]
 
@@ -58,6 +59,12 @@ def check_rate(name: str, rate: float) -> float:
     if not isinstance(rate, float) or not 0 < rate < 1:  # np.float64 is a float; an int cannot lie between
         raise InputError(f"{name}: expected a rate between 0 and 1 (for example 0.001), got {rate!r}")
     return float(rate)
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raises InputError unless `threshold` is a cosine, or None."""
+    if threshold is not None and not -1 <= threshold <= 1:  # written so that NaN is refused too
+        raise InputError(f"threshold: expected a cosine between -1 and 1, got {threshold!r}")
 
 
 def comparison_fmr(fpir: float, gallery_size: int) -> float:
