@@ -100,6 +100,7 @@ def test_text_for_people(run, people):
     same = (2 * PLAIN_AND_LOOK + TWO_LOOKS + PLAIN_AND_LOOK) / 4
     assert f"{same:.4f}" in out
     assert "false matches (FMR)" in out
+    assert "the truth may lie further off" in out
     assert "0 %" in out
     assert "< threshold" in out
     assert "Most alike, yet different people:" in out

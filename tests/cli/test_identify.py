@@ -144,3 +144,11 @@ def test_two_people_of_one_face_are_both_named(run, paint, tmp_path):
     assert run("enrol", tmp_path / "people", "-g", tmp_path / "p.db").code == 0
     out = run("identify", paint(tmp_path / "a.png", (1, 0)), "-g", tmp_path / "p.db").out
     assert "so does Twin with 1.000; like" in out
+
+
+def test_a_provisional_calibration_is_said_unless_the_threshold_was_given(run, paint, gallery, tmp_path):
+    photo = paint(tmp_path / "a.png", (1, 0))
+    assert "strangers may be named (provisional calibration)" in run("identify", photo, "-g", gallery).out
+    assert json.loads(run("identify", photo, "-g", gallery, "--json").out)["provisional"] is True
+    assert "(provisional" not in run("identify", photo, "-g", gallery, "--threshold", "0.9").out
+    assert json.loads(run("identify", photo, "-g", gallery, "--threshold", "0.9", "--json").out)["provisional"] is False

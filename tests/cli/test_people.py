@@ -98,3 +98,8 @@ def test_one_face_is_one_face_and_a_missing_name_says_where_to_look(run, paint, 
     assert run("enrol", tmp_path / "people", "-g", tmp_path / "p.db").code == 0
     assert "`mien people list` shows who is" in run("people", "remove", "zzz", "-g", tmp_path / "p.db").err
     assert run("people", "remove", "Ada", "-g", tmp_path / "p.db").out == "Ada was forgotten (1 face)\n"
+
+
+def test_a_suggested_command_can_be_pasted(run, tmp_path):
+    answer = run("people", "list", "-g", tmp_path / "my people.db")
+    assert f"--gallery '{tmp_path / 'my people.db'}'" in answer.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -177,7 +178,7 @@ def _show(
     print_line(f"Model: {model}")
     print_line()
     print_line("Try next:", style="bold")
-    print_line(f"  mien identify {out / 'both.jpg'} --gallery {out / 'people.db'} --json")
+    print_line(f"  mien identify {quote(str(out / 'both.jpg'))} --gallery {quote(str(out / 'people.db'))} --json")
     print_line("  mien enrol people/                 (a folder per person, or a picture per person)")
     print_line("  mien identify party/               (who is in these photos)")
     print_line("  mien find me.jpg photos/           (every photo that shows this person)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,7 +51,9 @@ def open_gallery(
     from mien.gallery import Gallery
 
     if not create and not path.exists():
-        raise NotFoundError(f"{path}: there is no gallery here; make one with: mien enrol people/ --gallery {path}")
+        raise NotFoundError(
+            f"{path}: there is no gallery here; make one with: mien enrol people/ --gallery {quote(str(path))}"
+        )
 
     def recognizer(identity: ModelIdentity | None) -> Analyzer:
         bound = (identity.preset, identity.name) if identity else (None, None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli.criterion import one_in
 from mien.cli.galleries import FpirOption, GalleryPath, check_fpir, open_gallery
 from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, Photos, PresetName, Upright, photos_in
 from mien.cli.output import (
@@ -99,14 +100,32 @@ def identify(
                     undrawn.append({"source": found.source, "error": str(error)})
                     say(printable(str(error)), label="not drawn:")
             records.append(record)
+        provisional = threshold is None and people > 0 and known.calibration.provisional
 
     named = [face["name"] for record in records for face in record["faces"] if face["name"] is not None]
     if as_json:
         errors = errors_of(failures) + undrawn
-        emit_json({"gallery": str(gallery), "subjects": people, "photos": records, "errors": errors})
+        emit_json(
+            {
+                "gallery": str(gallery),
+                "subjects": people,
+                "provisional": provisional,
+                "photos": records,
+                "errors": errors,
+            }
+        )
     elif as_csv:
         emit_csv(_CSV, _rows(records))
-    elif len(records) > 1:
+    else:
+        _sum_up(records, named)
+        if provisional:
+            print_line(f"{one_in(rate)} strangers may be named (provisional calibration)")
+    finish(failed=bool(failures or undrawn), matched=bool(named))
+
+
+def _sum_up(records: list[dict[str, Any]], named: list[str]) -> None:
+    """Count over photos; a single one has said it all."""
+    if len(records) > 1:
         people_named = len(set(named))
         who_word = "person" if people_named == 1 else "people"
         faces = sum(len(record["faces"]) for record in records)
@@ -115,7 +134,6 @@ def identify(
             f"{faces - len(named)} unknown",
             style="bold",
         )
-    finish(failed=bool(failures or undrawn), matched=bool(named))
 
 
 def _record(one: Identification) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,7 +56,11 @@ def list_people(
     elif subjects:
         print_table(["name", "faces", "enrolled"], ([s.name, s.faces, _day(s)[:10]] for s in subjects), right=["faces"])
     else:
-        say(printable(f"{gallery}: nobody is enrolled yet; begin with: mien enrol people/ --gallery {gallery}"))
+        say(
+            printable(
+                f"{gallery}: nobody is enrolled yet; begin with: mien enrol people/ --gallery {quote(str(gallery))}"
+            )
+        )
 
 
 @app.command("rename")

@@ -122,6 +122,7 @@ class SimilarityReport:
         errors = (("false matches (FMR)", t.false_match), ("false non-matches (FNMR)", t.false_non_match))
         right = ["pairs", "of", "rate"]
         print_table(["", *right, "95 % interval"], [[what, *_shown_rate(rate)] for what, rate in errors], right=right)
+        print_line("(intervals as for pairs that share no picture; these do, so the truth may lie further off)")
         print_line()
         for line in text_histogram(t):
             print_line(line)

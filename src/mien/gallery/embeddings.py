@@ -126,6 +126,16 @@ class EmbeddingGallery:
         parts = [] if file is None else [file, file.with_name(f"{file.name}-wal")]
         return GalleryStats(self._store.source, subjects, faces, sum(map(_size, parts)), self._store.identity)
 
+    @property
+    def calibration(self) -> Calibration:
+        """Where thresholds for a rate come from.
+
+        Raises:
+            GalleryError: nobody has said which model made the embeddings.
+            InputError: the model has no calibration.
+        """
+        return self._calibrated()
+
     # People
 
     def subjects(self) -> list[Subject]:
