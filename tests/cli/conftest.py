@@ -87,8 +87,9 @@ def squares(monkeypatch):
     monkeypatch.setattr("mien.recognizer.MTCNN", SquareDetector)
     monkeypatch.setattr("mien.recognizer.RegressionTrees", lambda: None)
     monkeypatch.setattr("mien.recognizer.DlibResNet", lambda *_, **__: SquareEmbedder())
-    monkeypatch.setattr("mien.match.calibration_for", lambda _: calibration)
+    # The gallery first: imported after mien.match was changed, it would keep the fake for good.
     monkeypatch.setattr("mien.gallery.embeddings.calibration_for", lambda _: calibration)
+    monkeypatch.setattr("mien.match.calibration_for", lambda _: calibration)
 
 
 @pytest.fixture

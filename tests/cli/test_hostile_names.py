@@ -59,3 +59,13 @@ def test_what_was_written_stays_inside(run, folder, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*before, "crops"])
     written = sorted(p.relative_to(tmp_path / "crops") for p in (tmp_path / "crops").rglob("*.png"))
     assert written == sorted(p.relative_to(folder) for p in folder.rglob("*.png"))
+
+
+def test_photos_without_a_face_are_named_safely(run, folder, paint, tmp_path):
+    for photo in (folder / "Ada").iterdir():
+        if photo.name != "plain.png":
+            os.replace(paint(tmp_path / "blank.png"), photo)
+    for command in (("crop", folder, tmp_path / "crops"), ("compare", folder)):
+        text = run(*command)
+        assert "no face found" in text.err
+        assert all(c.isprintable() or c == "\n" for c in text.out + text.err)

@@ -89,10 +89,13 @@ def counted(n: int, one: str, many: str = "") -> str:
 
 
 def say(message: str, *, label: str = "") -> None:
-    """Print a message to stderr, after a red label such as ``error:`` when one is given. No markup is read."""
+    """Print a message to stderr, after a red label such as ``error:`` when one is given.
+
+    No markup is read, and control characters are escaped, whoever calls: a message may quote a file's name.
+    """
     from rich.text import Text
 
-    console().print(Text.assemble((f"{label} " if label else "", "bold red"), message), soft_wrap=True)
+    console().print(Text.assemble((f"{label} " if label else "", "bold red"), printable(message)), soft_wrap=True)
 
 
 def print_line(text: str = "", *, style: str = "") -> None:

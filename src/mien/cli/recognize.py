@@ -169,11 +169,10 @@ def _within(learnt: Sequence[tuple[str, Floats]], tolerance: float) -> NamesOf:
     known = np.stack([vector for _, vector in learnt])
 
     def names_of(embeddings: Floats) -> list[list[dict[str, Any]]]:
-        distances = np.linalg.norm(embeddings[:, None] - known, axis=2)
-        return [
-            [one for name, d in zip(names, row, strict=True) if d <= tolerance for one in _named(name, d)]
-            for row in distances.tolist()
-        ]
+        # A face at a time: all differences of a crowd to all known pictures could fill the memory.
+        rows = (np.linalg.norm(known - one, axis=1) for one in embeddings)
+        near = ((np.flatnonzero(row <= tolerance), row) for row in rows)
+        return [[one for i in found for one in _named(names[i], float(row[i]))] for found, row in near]
 
     return names_of
 
