@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mien.errors import InputError
@@ -55,7 +57,8 @@ def summary(
         distance: float | None = d_prime(scores)
     except InputError:  # a single score of a kind, or all are equal
         distance = None
-    return VerificationResult(
+    began = time.monotonic()
+    result = VerificationResult(
         experiment=experiment,
         scores=scores,
         accuracy=accuracy,
@@ -69,6 +72,7 @@ def summary(
         false_matches=worst[0],
         false_non_matches=worst[1],
     )
+    return replace(result, experiment=replace(experiment, seconds=experiment.seconds + time.monotonic() - began))
 
 
 def insufficient(target: float, trials: int, what: str) -> RateAt:
