@@ -54,6 +54,14 @@ def test_what_is_acknowledged_is_flushed_to_the_drive(file):
     assert found == [2, 1]
 
 
+def test_a_sqlite_that_is_too_old_is_named(file, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    for path in (file, ":memory:"):
+        with pytest.raises(GalleryError, match=r"need SQLite 3\.37 .* 3\.34\.1"):
+            Gallery.open(path)
+
+
 def test_the_size_can_be_told_while_the_log_comes_and_goes(file, monkeypatch):
     with Gallery.open(file) as gallery:
         whole = gallery.stats.file_bytes

@@ -23,6 +23,7 @@ MEMORY = ":memory:"
 
 BUSY_SECONDS = 30.0
 _HEADER_BYTES = 100  # no SQLite file that holds anything is shorter
+_OLDEST = (3, 37)  # the first with STRICT tables; some systems lend their older one to Python
 _PRAGMAS = (
     "trusted_schema = OFF",
     "cell_size_check = ON",
@@ -113,6 +114,11 @@ def locate(path: str | os.PathLike[str], *, readonly: bool, create: bool) -> Pat
 
 def connect(file: Path | None, *, readonly: bool) -> sqlite3.Connection:
     """A connection in autocommit mode, set up for safety; several threads may share it under one lock."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise GalleryError(
+            f"galleries need SQLite {'.'.join(map(str, _OLDEST))} or newer, and this Python was built with "
+            f"{sqlite3.sqlite_version}; use a Python that brings a newer one"
+        )
     if file is None:
         target = MEMORY
     else:
