@@ -112,6 +112,9 @@ def test_options_are_checked() -> None:
         Recognizer("best")
     with pytest.raises(InputError, match="min_face"):
         Recognizer(min_face=-3).detect(np.zeros((9, 9, 3), np.uint8))
+    for workers in (0, -1):
+        with pytest.raises(InputError, match="workers"):
+            Recognizer(workers=workers)
     with pytest.raises(InputError, match="belongs to the default detector"):
         Recognizer(min_face=20, detector=NoDetector())
 

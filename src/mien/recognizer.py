@@ -64,6 +64,8 @@ class Recognizer:
     ) -> None:
         if preset not in PRESETS:
             raise InputError(f'preset: expected "fast" or "accurate", got {preset!r}')
+        if workers is not None and workers < 1:
+            raise InputError(f"workers: expected at least 1, got {workers}")
         self._preset: Preset = preset
         given = {"min_face": min_face, "confidence": confidence}
         self._detector_options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

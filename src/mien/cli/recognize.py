@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,22 +100,36 @@ def recognize(
     learnt = _learn(recognizer, people, failures)
     if not learnt:
         raise InputError(f"{known}: no picture shows a face; expected at least one")
-    names_of = _within(learnt, limit) if compat else _decided(recognizer, learnt, rate)
+    with contextlib.ExitStack() as open_until_done:
+        names_of = _within(learnt, limit) if compat else _decided(recognizer, learnt, rate, open_until_done)
+        records = _answers(recognizer, paths, names_of, failures, show=not (as_json or as_csv), distance=show_distance)
+    if as_json:
+        emit_json({"known": str(known), "compat": compat, "photos": records, "errors": errors_of(failures)})
+    elif as_csv:
+        emit_csv(["source", "name", "distance"], (row for record in records for row in _rows(record)))
+    finish(failed=bool(failures), matched=any(face["names"] for record in records for face in record["faces"]))
 
+
+def _answers(
+    recognizer: Recognizer,
+    paths: Sequence[Path],
+    names_of: NamesOf,
+    failures: list[Analysis],
+    *,
+    show: bool,
+    distance: bool,
+) -> list[dict[str, Any]]:
+    """Who is in each picture; lines are printed as they come where `show` says so."""
     records: list[dict[str, Any]] = []
     pairs = zip(paths, recognizer.analyze(paths), strict=True)
     for path, found in watch_each(pairs, len(paths), "Recognizing", failures):
         faces = zip(found.faces, names_of(found.embeddings) if len(found.faces) else [], strict=True)
         record = {"source": str(path), "faces": [{**face_record(face), "names": names} for face, names in faces]}
         records.append(record)
-        if not (as_json or as_csv):
-            for line in _lines(record, show_distance):
+        if show:
+            for line in _lines(record, distance):
                 typer.echo(printable(line))
-    if as_json:
-        emit_json({"known": str(known), "compat": compat, "photos": records, "errors": errors_of(failures)})
-    elif as_csv:
-        emit_csv(["source", "name", "distance"], (row for record in records for row in _rows(record)))
-    finish(failed=bool(failures), matched=any(face["names"] for record in records for face in record["faces"]))
+    return records
 
 
 def _photos(unknown: Path) -> list[Path]:
@@ -146,11 +161,13 @@ def _learn(
     return learnt
 
 
-def _decided(recognizer: Recognizer, learnt: Sequence[tuple[str, Floats]], fpir: float) -> NamesOf:
+def _decided(
+    recognizer: Recognizer, learnt: Sequence[tuple[str, Floats]], fpir: float, stack: contextlib.ExitStack
+) -> NamesOf:
     """One name a face: the best person, if the score reaches mien's threshold for so many known faces."""
     from mien.gallery import Gallery
 
-    gallery = Gallery.open(":memory:", identity=recognizer.identity)
+    gallery = stack.enter_context(Gallery.open(":memory:", identity=recognizer.identity))
     gallery.add_many([(name, vector) for name, vector in learnt])
 
     def names_of(embeddings: Floats) -> list[list[dict[str, Any]]]:
