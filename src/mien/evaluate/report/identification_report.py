@@ -47,8 +47,9 @@ def identification_headline(result: IdentificationResult) -> Markup:
         lead = element(
             "p",
             f"With {people} enrolled and the threshold {score(row.threshold)}, "
-            f"at most {one_in(row.target)} strangers are given a name, and {percent(row.rate)} of the enrolled people "
-            "are found and named rightly.",
+            f"at most {one_in(row.target)} strangers are given a name here, and {percent(row.rate)} of the probes of "
+            f"enrolled people are named rightly (95 %: {bounds(row.low, row.high)}). The threshold was chosen on these "
+            "very probes: on others, expect a little worse.",
             class_="lead",
         )
     return element("div", lead, cards(rows))

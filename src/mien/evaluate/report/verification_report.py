@@ -53,10 +53,10 @@ def _answer(rows: list[RateAt]) -> Markup:
             "p", "There are too few pairs of two people to state a threshold: see the table below.", class_="lead warn"
         )
     row = max(wanted, key=lambda r: r.target) if wanted is not rows else min(rows, key=lambda r: r.target)
-    missed = None if row.rate is None else 1 - row.rate
     said = (
-        f"With a threshold of {score(row.threshold)}, at most {one_in(row.target)} pairs of two people pass for one "
-        f"person, and {percent(row.rate)} of the pairs of one person are recognised ({percent(missed)} are missed)."
+        f"Here the threshold {score(row.threshold)} lets at most {one_in(row.target)} pairs of two people pass for one "
+        f"person, and recognises {percent(row.rate)} of the pairs of one person (95 %: {bounds(row.low, row.high)}). "
+        "It was chosen on these very pairs: on others, expect a little worse."
     )
     return element("p", said, class_="lead")
 
