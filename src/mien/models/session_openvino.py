@@ -48,6 +48,12 @@ def _core() -> Any:  # noqa: ANN401 - untyped library
     return openvino.Core()
 
 
+_FIRST_RUN = threading.Lock()
+"""Held by the first run of each session. OpenVINO's Python layer sets itself up when it is first used, and two threads
+that do so at once can wait for each other for ever: one has the set-up's lock, the other the interpreter's (seen with
+2026.4, in one process of a hundred)."""
+
+
 class OpenVinoSession:
     """A model in OpenVINO. Safe to call from several threads at once: each has its own request.
 
@@ -78,9 +84,18 @@ class OpenVinoSession:
         except Exception as error:  # the engine's exceptions have no base of their own
             raise ModelFileError(f"{name}: OpenVINO cannot load it: {error}") from error
         self._inputs = len(self._compiled.inputs)
+        self._has_run = False
 
     def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """Run the model; see `Session.run`."""
+        if self._has_run:
+            return self._run(*inputs)
+        with _FIRST_RUN:
+            outputs = self._run(*inputs)
+            self._has_run = True
+            return outputs
+
+    def _run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         if len(inputs) != self._inputs:
             raise ModelError(f"{self._name}: expected {self._inputs} inputs, got {len(inputs)}")
         try:
