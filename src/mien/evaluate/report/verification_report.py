@@ -30,7 +30,7 @@ def verification_headline(result: VerificationResult) -> Markup:
         if accuracy.standard_error is not None:
             below = f"± {accuracy.standard_error * 100:.2f} standard error, {len(accuracy.found.folds)} folds"
         else:
-            below = f"95 %: {bounds(accuracy.low, accuracy.high)}"
+            below = f"95 %: {bounds(accuracy.low, accuracy.high)}; one fold, see Accuracy"
         rows.append(("Accuracy", percent(accuracy.found.mean), below))
     eer_below = f"at a threshold of {score(result.eer.threshold)}"
     if result.eer_interval is not None:
@@ -81,7 +81,9 @@ def verification_sections(result: VerificationResult) -> list[tuple[str, str, Ma
     if result.accuracy.found is not None and len(result.accuracy.found.folds) > 1:
         found.append(("folds", "Folds", _folds(result)))
     elif result.accuracy.rule:
-        found.append(("folds", "Accuracy", element("p", result.accuracy.rule)))
+        found.append(
+            ("folds", "Accuracy", element("p", f"{result.accuracy.rule[:1].upper()}{result.accuracy.rule[1:]}."))
+        )
     return [(anchor, title, section(anchor, title, body)) for anchor, title, body in found]
 
 
