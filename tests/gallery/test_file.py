@@ -228,7 +228,7 @@ def test_paths_that_cannot_hold_a_gallery(tmp_path, monkeypatch, path):
         Gallery.open(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="the superuser may write anywhere")
 def test_a_readonly_folder(file):
     file.parent.chmod(0o500)
     try:

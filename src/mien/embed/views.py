@@ -2,8 +2,8 @@
 
 The network was trained on 150 x 150 chips cut by dlib's own five points (eye corners and the base of the nose). Two
 kinds of points place a view here: those, found by regression trees, or the detector's five (eyes, nose, mouth
-corners). Their errors are largely independent, which is why averaging both helps. All numbers were chosen on LFW View 1
-by `benchmarks/alignment.py`.
+corners). Their errors are largely independent, which is why averaging both helps. All numbers were chosen on LFW
+View 1; `benchmarks/alignment.py` fits the template and measures the presets beside alternatives.
 """
 
 from __future__ import annotations
