@@ -12,6 +12,7 @@
     │   └── LicenceError           its licence forbids what was asked
     ├── GalleryError               a gallery refuses
     │   ├── GalleryModelError      it was made with another model
+    │   ├── UnsupportedError       its home does not promise what was asked; see `gallery.capabilities`
     │   └── GalleryFileError       its file is damaged, locked, not a gallery, or of another version
     └── MissingExtraError          an optional dependency is not installed; prints the pip line
 
@@ -35,6 +36,7 @@ __all__ = [
     "ModelFileError",
     "NoFaceError",
     "NotFoundError",
+    "UnsupportedError",
 ]
 
 
@@ -102,6 +104,10 @@ class GalleryModelError(GalleryError):
 
 class GalleryFileError(GalleryError):
     """A gallery's file is damaged, locked, not a gallery, or of an unknown version."""
+
+
+class UnsupportedError(GalleryError):
+    """A gallery's home does not promise what was asked of it."""
 
 
 class MissingExtraError(MienError):

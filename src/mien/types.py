@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mien.errors import MienError
 
@@ -321,6 +321,12 @@ class Subject:
         faces: number of enrolled faces.
         created: seconds since the epoch.
         pictures: names of the enrolled pictures, in order of enrolment.
+        external_id: what another system calls the person, or None.
+        told: "person", or "ignored" for a known stranger who is not to be named.
+        groups: names of the groups the person belongs to, sorted.
+        metadata: anything else, as a JSON object.
+        expires: when the person is to be forgotten, in seconds since the epoch, or None.
+        consent: what the person agreed to, in words.
     """
 
     id: int
@@ -328,3 +334,9 @@ class Subject:
     faces: int
     created: float
     pictures: tuple[str, ...] = field(default=())
+    external_id: str | None = None
+    told: str = "person"
+    groups: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    expires: float | None = None
+    consent: str = ""

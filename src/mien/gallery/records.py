@@ -26,12 +26,16 @@ class FaceRecord:
         picture: name of the picture it comes from.
         sha256: checksum of the picture's content, or None; a subject holds each content once.
         face: box and detection score, or None.
+        quality: 0 to 1, or None where it was not judged.
+        crop: the face cut out with some of its surroundings, encoded (JPEG or PNG), where it is to be kept.
     """
 
     embedding: Floats
     picture: str
     sha256: str | None = None
     face: Face | None = None
+    quality: float | None = None
+    crop: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

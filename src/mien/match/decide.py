@@ -22,12 +22,18 @@ class Candidate:
         name: its name.
         score: cosine of the face to the subject; a subject scores as its nearest enrolled face does.
         nearest: name of that enrolled picture.
+        told: "person", or "ignored" for a known stranger who is not to be named.
+        against: highest cosine to the exemplars of who the subject is not; -1 where there are none.
+        face_id: the enrolled face's id in the gallery; 0 where it has none.
     """
 
     subject_id: int
     name: str
     score: float
     nearest: str
+    told: str = "person"
+    against: float = -1.0
+    face_id: int = 0
 
 
 def decide(
