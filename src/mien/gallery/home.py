@@ -300,8 +300,11 @@ class Home(Protocol):
         """Forget faces or negative exemplars; returns how many. Raises NotFoundError when one is not there."""
         ...
 
-    def remove(self, name: str) -> Subject:
-        """Forget a subject and all of its faces; returns what was forgotten. Raises NotFoundError."""
+    def remove(self, name: str, *, action: str = "remove") -> Subject:
+        """Forget a subject, its faces and sightings; returns what was forgotten. Raises NotFoundError.
+
+        `action` is what the audit log calls it: "remove", "expire" or "erase".
+        """
         ...
 
     # Kept beside
