@@ -75,7 +75,7 @@ def read(path: Path, identity: ModelIdentity | None) -> Read:
                 start += len(embeddings)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not Parquet as expected: {error}") from error
 
 
