@@ -1,0 +1,36 @@
+"""Other versions of a picture: what training, hard test sets and the generators of `mien data` share; without torch.
+
+Every function takes RGB uint8 (H, W, 3) and gives a new picture of the same size; what is random in it comes from the
+generator that is handed in, so that (seed, epoch, index) decides the result, whatever the number of workers.
+"""
+
+from mien.images.augment.cover import mask_face, occlude
+from mien.images.augment.degrade import add_noise, blur, compress, lower_resolution
+from mien.images.augment.light import change_light, equalise, gamma, grey, self_quotient
+from mien.images.augment.mesh import MESH_FAMILIES, Mesh, draw_mesh, random_mesh
+from mien.images.augment.pipeline import Augmentation, augmented, generator
+from mien.images.augment.shape import flip, rotate, shift_and_scale
+
+__all__ = [
+    "MESH_FAMILIES",
+    "Augmentation",
+    "Mesh",
+    "add_noise",
+    "augmented",
+    "blur",
+    "change_light",
+    "compress",
+    "draw_mesh",
+    "equalise",
+    "flip",
+    "gamma",
+    "generator",
+    "grey",
+    "lower_resolution",
+    "mask_face",
+    "occlude",
+    "random_mesh",
+    "rotate",
+    "self_quotient",
+    "shift_and_scale",
+]

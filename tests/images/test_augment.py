@@ -1,0 +1,179 @@
+"""Augmentations: same shape, same seed same result, and each does what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from mien.images import augment as a
+from mien.images import decode
+
+POINTS = np.array([[190, 105], [245, 110], [222, 140], [195, 165], [240, 168]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def face(astronaut):
+    return decode(astronaut).pixels
+
+
+ALL = {
+    "flip": lambda p, r: a.flip(p),
+    "rotate": lambda p, r: a.rotate(p, 0.3),
+    "shift": lambda p, r: a.shift_and_scale(p, 0.05, -0.03, 1.1),
+    "light": lambda p, r: a.change_light(p, brightness=0.1, contrast=0.8, saturation=1.3),
+    "grey": lambda p, r: a.grey(p),
+    "gamma": lambda p, r: a.gamma(p, 0.6),
+    "clahe": lambda p, r: a.equalise(p),
+    "quotient": lambda p, r: a.self_quotient(p),
+    "blur": lambda p, r: a.blur(p, 1.5, motion=7, angle=0.4),
+    "small": lambda p, r: a.lower_resolution(p, 24),
+    "jpeg": lambda p, r: a.compress(p, 30),
+    "noise": lambda p, r: a.add_noise(p, r, 8),
+    "cover": lambda p, r: a.occlude(p, r, 0.2),
+    "mask": lambda p, r: a.mask_face(p, POINTS, r),
+    "mesh": lambda p, r: a.draw_mesh(p, a.random_mesh(r)),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("shape", [(512, 512), (112, 96), (7, 5), (1, 1)])
+def test_size_and_input_are_kept_and_the_seed_decides(face, name, shape):
+    pixels = np.ascontiguousarray(face[: shape[0], : shape[1]])
+    before = pixels.copy()
+    first, second = (ALL[name](pixels, a.generator(1, 2, 3)) for _ in range(2))
+    assert first.shape == pixels.shape
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, second)
+    assert np.array_equal(pixels, before)
+    assert not np.shares_memory(first, pixels)
+
+
+def test_mirrored_twice_is_the_picture(face):
+    assert np.array_equal(a.flip(a.flip(face)), face)
+
+
+def test_a_quarter_turn_is_exact(face):
+    assert np.abs(a.rotate(face, np.pi / 2).astype(int) - np.rot90(face)).max() <= 1
+
+
+def test_neutral_light_changes_nothing(face):
+    assert np.array_equal(a.change_light(face), face)
+    assert np.array_equal(a.gamma(face, 1.0), face)
+    assert np.array_equal(a.lower_resolution(face, 512), face)
+    assert np.array_equal(a.blur(face, 0), face)
+
+
+def test_light_agrees_with_its_formula(face):
+    small = face[::16, ::16].astype(float)
+    grey = small @ [0.299, 0.587, 0.114]
+    expected = 255 * 0.1 + 127.5 + 0.8 * (1.3 * small + (1 - 1.3) * grey[..., None] - 127.5)
+    found = a.change_light(np.ascontiguousarray(face[::16, ::16]), brightness=0.1, contrast=0.8, saturation=1.3)
+    assert np.abs(np.clip(np.rint(expected), 0, 255) - found).max() <= 1
+
+
+def test_grey_has_three_equal_channels(face):
+    out = a.grey(face)
+    assert np.array_equal(out[..., 0], out[..., 2])
+
+
+def sharpness(pixels):
+    return cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
+
+
+def test_more_blur_and_fewer_pixels_are_less_sharp(face):
+    for change in (
+        lambda s: a.blur(face, s),
+        lambda s: a.lower_resolution(face, round(256 / s)),
+        lambda s: a.blur(face, 0, motion=5 * s),
+    ):
+        values = [sharpness(change(s)) for s in (1, 2, 4)]
+        assert sharpness(face) > values[0] > values[1] > values[2]
+
+
+def test_the_mask_covers_the_mouth_and_leaves_the_eyes(face):
+    out = a.mask_face(face, POINTS, a.generator(0, 0, 0))
+    for x, y in POINTS[3:].astype(int):
+        assert np.abs(out[y, x].astype(int) - face[y, x]).max() > 20
+    for x, y in POINTS[:2].astype(int):
+        assert np.array_equal(out[y, x], face[y, x])
+
+
+def test_a_face_of_one_point_gets_no_mask(face):
+    assert np.array_equal(a.mask_face(face, np.full((5, 2), 100, np.float32), a.generator(0, 0, 0)), face)
+
+
+def test_cover_hides_about_the_share_it_says():
+    pixels = np.full((100, 120, 3), 128, np.uint8)
+    shares = [(a.occlude(pixels, a.generator(0, 0, i), 0.2) != pixels).any(2).mean() for i in range(60)]
+    assert 0.1 < np.mean(shares) < 0.22
+    assert max(shares) < 0.3
+
+
+@pytest.mark.parametrize("family", a.MESH_FAMILIES)
+def test_a_mesh_covers_a_part_and_keeps_to_its_opacity(face, family):
+    mesh = a.Mesh(family=family, opacity=0.4, colour=(255, 255, 255))
+    black = np.zeros((300, 240, 3), np.uint8)
+    out = a.draw_mesh(black, mesh)
+    assert out.max() == round(0.4 * 255)
+    covered = (out > 10).any(2)
+    assert 0.05 < covered.mean() < 0.7
+    # Everywhere: no quarter of the picture is without lines.
+    assert all(q.mean() > 0.02 for half in np.array_split(covered, 2) for q in np.array_split(half, 2, axis=1))
+
+
+def test_a_mesh_looks_alike_at_any_size():
+    mesh = a.Mesh(opacity=1.0, colour=(255, 255, 255))
+    shares = [a.draw_mesh(np.zeros((s, s, 3), np.uint8), mesh).mean() / 255 for s in (112, 224, 448, 896)]
+    assert max(shares) < 1.35 * min(shares)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"spacing": 0.0}, {"opacity": 1.5}, {"thickness": float("nan")}, {"family": "x"}, {"colour": (300, 0, 0)}]
+)
+def test_meshes_that_make_no_sense_are_refused(bad):
+    with pytest.raises(ValueError, match="Mesh"):
+        a.Mesh(**bad)
+
+
+EVERYTHING = a.Augmentation(
+    **{
+        f.name: 0.5
+        for f in dataclasses.fields(a.Augmentation)
+        if f.type == "float" and not f.name.startswith(("most", "least", "worst"))
+    }
+)
+
+
+def test_the_seed_alone_decides_the_pipeline(face):
+    face = np.ascontiguousarray(face[50:250, 120:320])
+    points = POINTS - [120, 50]
+    one = [a.augmented(face, EVERYTHING, a.generator(7, 0, i), landmarks=points) for i in range(40)]
+    again = [a.augmented(face, EVERYTHING, a.generator(7, 0, i), landmarks=points) for i in reversed(range(40))][::-1]
+    assert all(np.array_equal(x, y) for x, y in zip(one, again, strict=True))
+    other = [a.augmented(face, EVERYTHING, a.generator(7, 1, i), landmarks=points) for i in range(40)]
+    assert sum(np.array_equal(x, y) for x, y in zip(one, other, strict=True)) < 3
+
+
+def test_one_probability_does_not_change_what_another_draws(face):
+    face = np.ascontiguousarray(face[50:250, 120:320])
+    flips = {
+        p: [a.augmented(face, a.Augmentation(flip=0.5, noise=p), a.generator(0, 0, i)) for i in range(30)]
+        for p in (0.0, 1.0)
+    }
+    flipped = [[np.abs(x.astype(int) - a.flip(face)).mean() < 12 for x in found] for found in flips.values()]
+    assert flipped[0] == flipped[1]
+    assert 5 < sum(flipped[0]) < 25
+
+
+def test_nothing_asked_for_is_a_copy(face):
+    out = a.augmented(face, a.Augmentation(flip=0), a.generator(0, 0, 0))
+    assert np.array_equal(out, face)
+    assert not np.shares_memory(out, face)
+
+
+def test_probabilities_are_checked():
+    with pytest.raises(ValueError, match="blurs: expected a probability"):
+        a.Augmentation(blurs=1.5)
