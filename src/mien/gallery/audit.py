@@ -28,7 +28,9 @@ _FIELDS: Final = struct.Struct(">32sqdq")
 _HEX: Final = re.compile("[0-9a-f]{64}")
 
 
-def digest(previous: str, seq: int, time: float, action: str, pseudonym: str | None, count: int) -> str:
+def digest(  # noqa: PLR0917 - the fields of an entry, in their order
+    previous: str, seq: int, time: float, action: str, pseudonym: str | None, count: int
+) -> str:
     """Hex SHA-256 over an entry and the digest of the entry before it.
 
     The bytes that are hashed: ``mien.audit.1``; the digest before (32 bytes), seq (int64), time (float64) and count

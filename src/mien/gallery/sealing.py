@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["PLAIN", "PlainSealer", "Sealer"]
 
@@ -13,6 +16,11 @@ class Sealer(Protocol):
     A subject's fields are sealed with a key of its own, named by the subject's pseudonym; what belongs to nobody (the
     calibration, a group's name) with the gallery's. `context` says which field of which row it is ("faces.embedding/7")
     and must be the same at opening, so that sealed fields cannot be exchanged.
+
+    Keys and rows are kept in two files, so their order matters: `new_subject` before the rows are committed; `destroy`
+    after the rows' removal is committed, together with a note that it is due, which is struck out afterwards. At the
+    next opening for writing, what is still noted is destroyed, and subjects that are `destroyed` but have rows (a
+    gallery restored from a backup) are removed.
     """
 
     @property
@@ -20,8 +28,8 @@ class Sealer(Protocol):
         """Whether anything is sealed at all."""
         ...
 
-    def new_subject(self, pseudonym: str) -> None:
-        """Make a subject's key, durable before this returns; nothing where it has one."""
+    def new_subject(self, *pseudonyms: str) -> None:
+        """Make subjects' keys, durable before this returns; nothing where one has its key. Many at once cost as one."""
         ...
 
     def seal(self, pseudonym: str | None, plain: bytes, context: str) -> bytes:
@@ -36,8 +44,15 @@ class Sealer(Protocol):
         """What a name, an external id or a checksum is found by: equal for equal texts, and says nothing of them."""
         ...
 
-    def destroy(self, pseudonym: str) -> None:
-        """Destroy a subject's key for good: what it sealed, here and in older backups, can never be opened again."""
+    def destroy(self, *pseudonyms: str) -> None:
+        """Destroy subjects' keys for good: what they sealed, here and in older backups, can never be opened again.
+
+        Durable before this returns; nothing where a key is gone already.
+        """
+        ...
+
+    def destroyed(self, pseudonyms: Iterable[str]) -> set[str]:
+        """Those of the subjects whose key was destroyed."""
         ...
 
     def close(self) -> None:
@@ -50,7 +65,7 @@ class PlainSealer:
 
     encrypted = False
 
-    def new_subject(self, pseudonym: str) -> None:
+    def new_subject(self, *pseudonyms: str) -> None:
         """There are no keys."""
 
     def seal(self, pseudonym: str | None, plain: bytes, context: str) -> bytes:
@@ -65,8 +80,12 @@ class PlainSealer:
         """The text itself."""
         return text.encode()
 
-    def destroy(self, pseudonym: str) -> None:
+    def destroy(self, *pseudonyms: str) -> None:
         """There are no keys."""
+
+    def destroyed(self, pseudonyms: Iterable[str]) -> set[str]:
+        """Nobody: there are no keys."""
+        return set()
 
     def close(self) -> None:
         """There are no keys."""
