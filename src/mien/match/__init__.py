@@ -5,6 +5,8 @@ from mien.match.calibration import (
     IDENTIFY_FPIR,
     VERIFY_FMR,
     Calibration,
+    Check,
+    CheckedRate,
     OperatingPoint,
     ScoreSpread,
     calibration_for,
@@ -12,6 +14,7 @@ from mien.match.calibration import (
     comparison_fmr,
 )
 from mien.match.decide import Candidate, decide
+from mien.match.open_set import FpirPoint, FpirTable, GalleryRow
 from mien.match.scores import cosine, similarity_blocks, similarity_matrix, unit_embeddings
 
 __all__ = [
@@ -19,6 +22,11 @@ __all__ = [
     "VERIFY_FMR",
     "Calibration",
     "Candidate",
+    "Check",
+    "CheckedRate",
+    "FpirPoint",
+    "FpirTable",
+    "GalleryRow",
     "OperatingPoint",
     "ScoreSpread",
     "calibrate",

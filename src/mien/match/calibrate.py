@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.errors import InputError
-from mien.match.calibration import Calibration, OperatingPoint, ScoreSpread, check_rate
+from mien.match.calibration import Calibration, OperatingPoint, ScoreSpread
+from mien.match.rates import MIN_FALSE_MATCHES, check_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from mien.types import ModelIdentity
 
 __all__ = ["calibrate"]
-
-MIN_FALSE_MATCHES = 10
-"""A row of the table is supported when its rate allows at least this many of the measured impostor pairs."""
 
 RATES = tuple(float(f"{m}e{e}") for e in range(-1, -9, -1) for m in (1, 0.5, 0.2))
 """False match rates of a table: three a decade."""

@@ -1,92 +1,38 @@
-"""Thresholds at a stated error rate: a table measured on impostor pairs, kept as numbers with their provenance.
+"""What a model's scores mean: thresholds at a stated error rate, kept as numbers with their provenance.
 
-A calibration is a small TOML file, one per model and preset:
-
-    model = "dlib-resnet29"          # with preset and sha256: the ModelIdentity it belongs to
-    preset = "fast"
-    sha256 = "..."
-    provisional = true
-    made_on = "all pairs of LFW peopleDevTest"
-    date = "2026-01-31"
-    genuine = { n = 1000, mean = 0.95, sd = 0.02 }
-    impostor = { n = 100000, mean = 0.70, sd = 0.06 }
-    [[table]]                        # from the loosest to the strictest
-    fmr = 1e-3                       # the share of impostor pairs that score >= threshold does not exceed fmr
-    threshold = 0.93
-    tar = 0.97                       # the share of genuine pairs that score >= threshold
-    supported = true                 # enough impostor pairs to believe this row
+One file per model and preset; `mien.match.calibration_file` has the format.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
-import tomllib
-from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
-from pathlib import Path
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import CardError, InputError
+from mien.match.ladder import threshold_on
+from mien.match.rates import IDENTIFY_FPIR, VERIFY_FMR, check_rate, check_threshold, comparison_fmr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
+    from mien.match.open_set import FpirTable
     from mien.types import ModelIdentity
 
 __all__ = [
     "IDENTIFY_FPIR",
     "VERIFY_FMR",
     "Calibration",
+    "Check",
+    "CheckedRate",
     "OperatingPoint",
     "ScoreSpread",
     "calibration_for",
+    "check_rate",
     "check_threshold",
     "comparison_fmr",
 ]
-
-VERIFY_FMR = 1e-3
-"""Verification: one pair of strangers in a thousand may be called the same person."""
-
-IDENTIFY_FPIR = 1e-3
-"""Identification: one stranger in a thousand may be named, whatever the gallery's size."""
-
-
-def check_rate(name: str, rate: float) -> float:
-    """Return `rate` if it lies between 0 and 1; raises InputError, calling it `name`."""
-    if not isinstance(rate, float) or not 0 < rate < 1:  # np.float64 is a float; an int cannot lie between
-        raise InputError(f"{name}: expected a rate between 0 and 1 (for example 0.001), got {rate!r}")
-    return float(rate)
-
-
-def check_threshold(threshold: float | None) -> None:
-    """Raises InputError unless `threshold` is a cosine, or None."""
-    if threshold is not None and not -1 <= threshold <= 1:  # written so that NaN is refused too
-        raise InputError(f"threshold: expected a cosine between -1 and 1, got {threshold!r}")
-
-
-def comparison_fmr(fpir: float, gallery_size: int) -> float:
-    """The false match rate one comparison may have so that a stranger is named at most at rate `fpir`.
-
-    A stranger is compared with every enrolled face; if the comparisons were independent, at least one of N would pass
-    with probability 1 - (1 - FMR)^N. Faces of one person are not independent, so the true rate is lower: conservative.
-
-    Args:
-        fpir: false-positive identification rate, between 0 and 1.
-        gallery_size: number of enrolled faces N; 0 counts as 1.
-
-    Raises:
-        InputError: `fpir` is not a rate, or `gallery_size` is negative.
-
-    >>> comparison_fmr(1e-3, 1), round(comparison_fmr(1e-3, 1000), 10)
-    (0.001, 1.0005e-06)
-    """
-    fpir = check_rate("fpir", fpir)
-    if gallery_size < 0:
-        raise InputError(f"gallery_size: expected 0 or more, got {gallery_size}")
-    return fpir if gallery_size <= 1 else -math.expm1(math.log1p(-fpir) / gallery_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +51,55 @@ class OperatingPoint:
     Attributes:
         fmr: false match rate that `threshold` does not exceed.
         threshold: the smallest such cosine on the measured pairs.
-        tar: share of genuine pairs at or above it.
-        supported: whether there were enough impostor pairs to believe it.
+        tar: share of genuine pairs at or above it; of several sets, that of the set where it is lowest.
+        supported: whether there were enough false matches to believe it.
+        low, high: 95 % interval of the threshold over people; None where it was not measured.
     """
 
     fmr: float
     threshold: float
     tar: float
     supported: bool
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRate:
+    """What a threshold really gave on some data.
+
+    Attributes:
+        asked: the rate it was asked for: FMR, or FPIR where `gallery_size` is given.
+        gallery_size: enrolled faces.
+        threshold: the one that was asked.
+        measured: the rate it gave.
+        low, high: 95 % interval of that rate.
+        tar: share of genuine pairs at or above it.
+    """
+
+    asked: float
+    gallery_size: int | None
+    threshold: float
+    measured: float
+    low: float
+    high: float
+    tar: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Thresholds, checked on data.
+
+    Attributes:
+        data: which, in words, and how it stands to the data that the thresholds come from.
+        subjects, pictures: how many of it.
+        rates: what was found.
+    """
+
+    data: str
+    subjects: int
+    pictures: int
+    rates: tuple[CheckedRate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +108,17 @@ class Calibration:
 
     Attributes:
         model, preset, sha256: the `ModelIdentity` it belongs to.
-        provisional: whether it was made on development data only.
+        provisional: whether its rates were checked on no data beside those it was made on.
         made_on: the data it was made on, in words.
         date: when, as YYYY-MM-DD.
         genuine: spread of the scores of same-person pairs.
         impostor: spread of the scores of different-person pairs.
         table: operating points from the loosest to the strictest.
+        fingerprint: SHA-256 over the pictures it was made on; empty where there were none.
+        subjects, pictures: how many people and pictures it was made on.
+        fpir: thresholds for identification; None to take comparisons for independent.
+        checks: what the thresholds gave elsewhere.
+        source: where it comes from: "shipped", a path, or empty.
 
     Raises:
         CardError: at construction, when the numbers contradict each other.
@@ -141,6 +133,12 @@ class Calibration:
     genuine: ScoreSpread
     impostor: ScoreSpread
     table: tuple[OperatingPoint, ...]
+    fingerprint: str = ""
+    subjects: int = 0
+    pictures: int = 0
+    fpir: FpirTable | None = None
+    checks: tuple[Check, ...] = ()
+    source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         def need(fact: bool, message: str) -> None:
@@ -150,39 +148,53 @@ class Calibration:
         need(bool(self.model and self.preset and self.made_on), "expected model, preset and made_on to be given")
         need(bool(re.fullmatch(r"[0-9a-f]{64}", self.sha256)), f"expected a lower-case sha256, got {self.sha256!r}")
         need(bool(re.fullmatch(r"\d{4}-\d\d-\d\d", self.date)), f"expected date as YYYY-MM-DD, got {self.date!r}")
+        known = bool(re.fullmatch(r"([0-9a-f]{64})?", self.fingerprint))
+        need(known, f"expected fingerprint as a lower-case sha256, got {self.fingerprint!r}")
+        need(self.subjects >= 0 <= self.pictures, "expected numbers of subjects and pictures of 0 or more")
         for spread in (self.genuine, self.impostor):
             sane = spread.n > 0 and -1 <= spread.mean <= 1 and 0 <= spread.sd <= 1
             need(sane, f"expected a spread with n > 0 and cosines, got {spread}")
         for p in self.table:
             sane = 0 < p.fmr < 1 and -1 <= p.threshold <= 1.000001 and 0 <= p.tar <= 1  # NaN fails every comparison
-            need(sane, f"expected fmr in (0, 1), a cosine and tar in [0, 1], got {p}")
-        for loose, strict in zip(self.table, self.table[1:], strict=False):
+            sane = sane and all(end is None or -1 <= end <= 1.000001 for end in (p.low, p.high))
+            need(sane, f"expected fmr in (0, 1), cosines and tar in [0, 1], got {p}")
+        for loose, strict in pairwise(self.table):
             need(loose.fmr > strict.fmr, f"expected falling fmr, got {loose.fmr:g} before {strict.fmr:g}")
             need(loose.threshold <= strict.threshold, f"thresholds fall between fmr {loose.fmr:g} and {strict.fmr:g}")
             need(loose.tar >= strict.tar, f"tar rises between fmr {loose.fmr:g} and {strict.fmr:g}")
             need(loose.supported or not strict.supported, "a supported row stands below an unsupported one")
         need(bool(self.table) and self.table[0].supported, "expected at least one supported row")
+        for rate in (rate for check in self.checks for rate in check.rates):
+            sane = 0 < rate.asked < 1 and 0 <= rate.low <= rate.measured <= rate.high <= 1
+            sane = sane and (rate.tar is None or 0 <= rate.tar <= 1) and -1 <= rate.threshold <= 1.000001
+            need(sane and (rate.gallery_size is None or rate.gallery_size > 0), f"expected checked rates, got {rate}")
 
     @property
-    def _trusted(self) -> tuple[OperatingPoint, ...]:
-        return tuple(p for p in self.table if p.supported)
+    def _trusted(self) -> list[tuple[float, float]]:
+        return [(p.fmr, p.threshold) for p in self.table if p.supported]
 
     def belongs_to(self, identity: ModelIdentity) -> bool:
         """Whether this calibration was made with exactly this model, preset and weights."""
         return (self.model, self.preset, self.sha256) == (identity.name, identity.preset, identity.sha256)
 
+    def need_for(self, identity: ModelIdentity) -> None:
+        """Raises InputError unless this calibration was made with exactly this model, preset and weights."""
+        if not self.belongs_to(identity):
+            raise InputError(
+                f"{self.source or 'calibration'}: made for {self.model}/{self.preset} ({self.sha256[:12]}), but the "
+                f"scores are of {identity.name}/{identity.preset} ({identity.sha256[:12]}); thresholds of one model "
+                "mean nothing for another"
+            )
+
     def supports(self, fmr: float) -> bool:
         """Whether the threshold at `fmr` was measured; below the last supported row it is extrapolated."""
-        return check_rate("fmr", fmr) >= self._trusted[-1].fmr
+        return check_rate("fmr", fmr) >= self._trusted[-1][0]
 
     def threshold(self, *, fmr: float = VERIFY_FMR) -> float:
         """The smallest threshold known not to exceed a false match rate.
 
-        On a row of the table it is the row's. Between two rows the stricter row is the safe answer; a looser one is
-        given only where the tail itself vouches for it: log FMR is extended from the two looser rows, which bounds the
-        rate from above where the tail bends down (as tails of cosines do), and never falls below the straight line
-        between the neighbours, which bounds it where the tail bends up. Below the last supported row the last decade
-        is extended in a straight line of log FMR; see `supports`.
+        On a row of the table it is the row's; between rows it is read conservatively; below the last supported row the
+        last decade is extended in a straight line of log FMR (see `supports`).
 
         Args:
             fmr: false match rate, between 0 and 1.
@@ -193,35 +205,41 @@ class Calibration:
         Raises:
             InputError: `fmr` is not a rate.
         """
-        fmr = check_rate("fmr", fmr)
-        rows = self._trusted
-        at = next((i for i, p in enumerate(rows) if p.fmr <= fmr), None)
-        if at is None:
-            return self._extrapolated(fmr)
-        strict = rows[at]
-        if strict.fmr == fmr or at < 2:
-            return strict.threshold
-        before, loose = rows[at - 2], rows[at - 1]
-        safe = max(_on_line(before, loose, fmr), _on_line(loose, strict, fmr))
-        return min(safe, strict.threshold)
+        return threshold_on(self._trusted, check_rate("fmr", fmr))
 
-    def _extrapolated(self, fmr: float) -> float:
-        rows = self._trusted
-        last = rows[-1]
-        start = next((p for p in reversed(rows) if p.fmr >= 9.99 * last.fmr), rows[0])
-        if start.fmr == last.fmr:  # a single row says nothing about the tail
-            return 1.0
-        return min(1.0, max(last.threshold, _on_line(start, last, fmr)))
+    def supports_fpir(self, *, fpir: float, gallery_size: int) -> bool:
+        """Whether `threshold_for` was measured at this rate and size; elsewhere it is extrapolated."""
+        if self.fpir is None:
+            return self.supports(comparison_fmr(fpir, gallery_size))
+        return self.fpir.supports(fpir=fpir, gallery_size=gallery_size)
 
     def threshold_for(self, *, fpir: float = IDENTIFY_FPIR, gallery_size: int) -> float:
         """The threshold for naming a face in a gallery of `gallery_size` enrolled faces at `fpir`.
 
-        Provisional rule: `threshold` at `comparison_fmr`. It never falls as the gallery grows.
+        From the distribution of a stranger's highest score, as measured on sampled galleries. A calibration without
+        that measurement takes the comparisons for independent: `threshold` at `comparison_fmr`. It never falls as the
+        gallery grows.
+
+        Args:
+            fpir: false-positive identification rate, between 0 and 1.
+            gallery_size: how many faces (not people) are enrolled.
 
         Raises:
             InputError: `fpir` is not a rate, or `gallery_size` is negative.
         """
-        return self.threshold(fmr=comparison_fmr(fpir, gallery_size))
+        if self.fpir is None:
+            return self.threshold(fmr=comparison_fmr(fpir, gallery_size))
+        return self.fpir.threshold(fpir=fpir, gallery_size=gallery_size)
+
+    def record(self) -> dict[str, Any]:
+        """Which calibration this is, as JSON tells it."""
+        return {
+            "made_on": self.made_on,
+            "date": self.date,
+            "fingerprint": self.fingerprint or None,
+            "source": self.source or None,
+            "provisional": self.provisional,
+        }
 
     @classmethod
     def read(cls, path: str | Path) -> Calibration:
@@ -230,11 +248,9 @@ class Calibration:
         Raises:
             CardError: the file cannot be read or is not a calibration.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise CardError(f"{path}: cannot be read as a calibration: {error}") from error
-        return cls.from_toml(text, source=str(path))
+        from mien.match.calibration_file import read
+
+        return read(path)
 
     @classmethod
     def from_toml(cls, text: str, *, source: str = "<calibration>") -> Calibration:
@@ -243,42 +259,15 @@ class Calibration:
         Raises:
             CardError: the text is not a calibration.
         """
-        try:
-            data: dict[str, Any] = tomllib.loads(text)
-            fields = {key: _text(data, key) for key in ("model", "preset", "sha256", "made_on")}
-            date = data["date"] if isinstance(data["date"], str) else data["date"].isoformat()
-            if not isinstance(data["provisional"], bool):
-                raise CardError("provisional: expected true or false")  # noqa: TRY301
-            return cls(
-                **fields,
-                date=date,
-                provisional=data["provisional"],
-                genuine=_spread(data["genuine"]),
-                impostor=_spread(data["impostor"]),
-                table=tuple(
-                    OperatingPoint(
-                        float(row["fmr"]), float(row["threshold"]), float(row["tar"]), row["supported"] is True
-                    )
-                    for row in data["table"]
-                ),
-            )
-        except CardError as error:
-            raise CardError(f"{source}: {error}") from error
-        except KeyError as error:
-            raise CardError(f"{source}: not a calibration: {error} is missing") from error
-        except (ValueError, TypeError, AttributeError) as error:  # tomllib's error is a ValueError
-            raise CardError(f"{source}: not a calibration: {error}") from error
+        from mien.match.calibration_file import from_toml
+
+        return from_toml(text, source=source)
 
     def to_toml(self) -> str:
         """The calibration as TOML text that `from_toml` reads back unchanged."""
-        lines = [f"{key} = {json.dumps(getattr(self, key))}" for key in ("model", "preset", "sha256", "provisional")]
-        lines += [f"made_on = {json.dumps(self.made_on)}", f"date = {json.dumps(self.date)}"]
-        for key, s in (("genuine", self.genuine), ("impostor", self.impostor)):
-            lines.append(f"{key} = {{ n = {s.n}, mean = {s.mean!r}, sd = {s.sd!r} }}")
-        for p in self.table:
-            lines += ["", "[[table]]", f"fmr = {p.fmr!r}", f"threshold = {p.threshold!r}", f"tar = {p.tar!r}"]
-            lines.append(f"supported = {json.dumps(p.supported)}")
-        return "\n".join(lines) + "\n"
+        from mien.match.calibration_file import to_toml
+
+        return to_toml(self)
 
 
 def calibration_for(identity: ModelIdentity) -> Calibration:
@@ -287,36 +276,13 @@ def calibration_for(identity: ModelIdentity) -> Calibration:
     Raises:
         InputError: there is none; the message asks for an explicit threshold.
     """
-    for calibration in _shipped():
+    from mien.match.calibration_file import shipped
+
+    for calibration in shipped():
         if calibration.belongs_to(identity):
             return calibration
-    known = ", ".join(f"{c.model}/{c.preset}" for c in _shipped()) or "none"
+    known = ", ".join(f"{c.model}/{c.preset}" for c in shipped()) or "none"
     raise InputError(
         f"no calibration for {identity}, so no threshold follows from an error rate (calibrated: {known}); "
-        "give an explicit threshold=... or a calibration made for this model"
+        "give an explicit threshold=... or a calibration made for this model (mien calibrate)"
     )
-
-
-def _on_line(a: OperatingPoint, b: OperatingPoint, fmr: float) -> float:
-    """The threshold at `fmr` on the line through two points of log FMR against threshold."""
-    share = math.log(fmr / a.fmr) / math.log(b.fmr / a.fmr)
-    return a.threshold + share * (b.threshold - a.threshold)
-
-
-def _text(data: Mapping[str, Any], key: str) -> str:
-    if not isinstance(data[key], str):
-        raise CardError(f"{key}: expected text, got {data[key]!r}")
-    return str(data[key])
-
-
-def _spread(data: Mapping[str, Any]) -> ScoreSpread:
-    return ScoreSpread(int(data["n"]), float(data["mean"]), float(data["sd"]))
-
-
-@lru_cache(maxsize=1)
-def _shipped() -> tuple[Calibration, ...]:
-    folder = resources.files("mien.match") / "calibrations"
-    if not folder.is_dir():
-        return ()
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    return tuple(Calibration.from_toml(f.read_text(encoding="utf-8"), source=f.name) for f in files)
