@@ -15,7 +15,6 @@ from mien.match import (
     Calibration,
     calibration_for,
     check_threshold,
-    comparison_fmr,
     decide,
     unit_embeddings,
 )
@@ -248,7 +247,7 @@ class EmbeddingGallery:
             rate = fpir
             calibration = self._calibrated()
             threshold = calibration.threshold_for(fpir=fpir, gallery_size=len(snapshot))
-            extrapolated = not calibration.supports(comparison_fmr(fpir, len(snapshot)))
+            extrapolated = not calibration.supports_fpir(fpir=fpir, gallery_size=len(snapshot))
         return [
             decide(found, threshold=threshold, fpir=rate, extrapolated=extrapolated)
             for found in snapshot.search(probes, k=2)
