@@ -325,9 +325,9 @@ def test_waiting_for_another_process_ends(store, server):
 
 
 def _download_lock(path):
-    from mien.models._lock import file_lock
+    from mien.file_lock import file_lock
 
-    return file_lock(path, wait_s=1)
+    return file_lock(path, wait_s=1, busy=TimeoutError())
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete", "folder"])

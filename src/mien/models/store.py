@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mien.errors import InputError, MienError, ModelFileError
+from mien.file_lock import file_lock
 from mien.models._card_fields import MAX_FILE_BYTES
 from mien.models._card_fields import sha256 as check_sha256
 from mien.models._download import Opener, Progress, download, file_sha256, https_opener
-from mien.models._lock import file_lock
 from mien.models._verified import Checksums, read_json, write_json
 from mien.models.packaged import PACKAGED, packaged_file
 
@@ -202,7 +202,9 @@ class ModelStore:
         folder = self.root / card.name
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with file_lock(folder / f".{file.name}.lock", wait_s=self._wait_s):
+            lock = folder / f".{file.name}.lock"
+            busy = ModelFileError(f"{lock}: another process has been at work on this model for long")
+            with file_lock(lock, wait_s=self._wait_s, busy=busy):
                 expected = sha256 or self._expected(card, file)
                 if given is None and place.is_file() and expected is not None and file_sha256(place) == expected:
                     found = expected

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import time
 from typing import IO, TYPE_CHECKING
-
-from mien.errors import ModelFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mien.errors import MienError
+
 __all__ = ["file_lock"]
+
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # by somebody else, as systems say it
 
 if sys.platform == "win32":
     import msvcrt
@@ -37,11 +40,16 @@ else:
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, *, wait_s: float) -> Iterator[None]:
+def file_lock(path: Path, *, wait_s: float, busy: MienError) -> Iterator[None]:
     """Hold the lock on `path`, which is created and stays.
 
+    Args:
+        path: a small file of its own.
+        wait_s: how long to wait for another holder, in seconds.
+        busy: raised when it is held still.
+
     Raises:
-        ModelFileError: another holder kept it for `wait_s` seconds.
+        OSError: the file cannot be made, or the file system has no locks.
     """
     deadline = time.monotonic() + wait_s
     with path.open("ab") as stream:
@@ -49,9 +57,11 @@ def file_lock(path: Path, *, wait_s: float) -> Iterator[None]:
             try:
                 _try(stream)
                 break
-            except OSError as error:  # held by somebody else
+            except OSError as error:
+                if error.errno not in _HELD:
+                    raise
                 if time.monotonic() >= deadline:
-                    raise ModelFileError(f"{path}: another process has been at work on this model for long") from error
+                    raise busy from error
                 time.sleep(0.05)
         try:
             yield

@@ -1,0 +1,1 @@
+"""Verbs over folders: from raw pictures and videos to a clean training or test set."""

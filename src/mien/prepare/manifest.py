@@ -1,0 +1,189 @@
+"""What became of every source: a line each, beside the output, so that a run may be stopped anywhere and go on.
+
+The file is JSON Lines. The first line says which verb made it and how; every other is one source, with at least
+`source` (relative to the source folder, forward slashes), `size` and `modified` (of its file) and `decision`. A line is
+written after the output it tells of, and the outputs of a source have names that depend on the source alone: so a run
+that was killed does again what was in flight, over the same names, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from mien.errors import InputError
+from mien.file_lock import file_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import IO, Self
+
+__all__ = ["Entry", "Manifest", "read_manifest", "stamp"]
+
+Entry: TypeAlias = dict[str, Any]
+"""One line: plain JSON values."""
+
+_VERSION: Final = 1
+_LONGEST_LINE: Final = 16 << 20
+NAME: Final = "manifest.jsonl"
+
+
+def stamp(path: Path) -> dict[str, int]:
+    """Size and time of change of a file (nanoseconds): when both are as they were, the file is taken to be the same.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = path.stat()
+    return {"size": status.st_size, "modified": status.st_mtime_ns}
+
+
+class Manifest:
+    """The manifest of one output folder, open for appending; one run at a time. Belongs to one thread.
+
+    Args:
+        folder: the output folder; made when it is not there.
+        verb: which verb writes.
+        settings: what decides the output; a manifest made with other settings is refused.
+        fresh: forget what an earlier run did.
+
+    Raises:
+        InputError: another run is at work there, another verb or other settings made the folder, or the manifest
+            cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, verb: str, settings: Mapping[str, Any], *, fresh: bool = False) -> None:
+        self.path = folder / NAME
+        self._seen: set[int] = set()
+        self._file: IO[bytes] | None = None
+        head = {"mien_manifest": _VERSION, "verb": verb, "settings": dict(settings)}
+        self._undo = contextlib.ExitStack()
+        busy = InputError(f"{folder}: another run is writing there; wait for it to end or choose another folder")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._undo.enter_context(file_lock(folder / f".{NAME}.lock", wait_s=0, busy=busy))
+            if fresh:
+                self.path.unlink(missing_ok=True)
+            there = self._follow(head) if self.path.exists() else False
+            self._file = self.path.open("ab")
+            self._undo.callback(self._file.close)
+            if not there:
+                self._file.truncate(0)
+                self.add([head])
+        except OSError as error:
+            self._undo.close()
+            raise InputError(f"{self.path}: cannot be used ({error.strerror or error})") from error
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def _follow(self, head: Mapping[str, Any]) -> bool:
+        """Learn what was done; a last line that was cut off is cut away. Returns whether there was a first line."""
+        good = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
+                if not line.endswith(b"\n"):
+                    break
+                entry = _parsed(line, self.path, number)
+                if number == 1:
+                    _same_head(entry, json.loads(json.dumps(head)), self.path)
+                else:
+                    self._seen.add(_key(entry.get("source"), entry.get("size"), entry.get("modified")))
+                good += len(line)
+        if good < self.path.stat().st_size:
+            with self.path.open("r+b") as file:
+                file.truncate(good)
+        return good > 0
+
+    def __len__(self) -> int:
+        """Sources that are done."""
+        return len(self._seen)
+
+    def done(self, source: str, marks: Mapping[str, int]) -> bool:
+        """Whether a source was done, as the file that it is now; see `stamp`."""
+        return _key(source, marks.get("size"), marks.get("modified")) in self._seen
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Append lines; they are on the disk when this returns.
+
+        Raises:
+            InputError: they cannot be written.
+        """
+        if self._file is None:
+            raise ValueError("the manifest is closed")
+        try:
+            for entry in entries:
+                line = json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+                self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
+                if "source" in entry:
+                    self._seen.add(_key(entry["source"], entry.get("size"), entry.get("modified")))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._file = None
+        self._undo.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_manifest(folder: Path) -> Iterator[Entry]:
+    """The lines of a folder's manifest, in order, without the first; a cut-off last line is left out.
+
+    A source that was done again, because its file had changed, has several lines: the last one counts.
+
+    Raises:
+        InputError: there is no manifest, or it is damaged.
+    """
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
+                if not line.endswith(b"\n"):
+                    return
+                entry = _parsed(line, path, number)
+                if number > 1:
+                    yield entry
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _parsed(line: bytes, path: Path, number: int) -> Entry:
+    try:
+        entry = json.loads(line.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}, line {number}: not JSON; the manifest is damaged") from error
+    if not isinstance(entry, dict):
+        raise InputError(f"{path}, line {number}: expected an object; the manifest is damaged")
+    return entry
+
+
+def _same_head(found: Entry, head: Mapping[str, Any], path: Path) -> None:
+    if found.get("mien_manifest") != _VERSION:
+        raise InputError(f"{path}: not a manifest of this version of mien; choose another folder")
+    if found.get("verb") != head["verb"]:
+        raise InputError(f"{path}: the folder was made by {found.get('verb')!r}; choose another one")
+    before, now = found.get("settings", {}), head["settings"]
+    other = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    if other:
+        listed = ", ".join(f"{k} was {before.get(k)!r:.60}, is {now.get(k)!r:.60}" for k in other)
+        raise InputError(
+            f"{path}: the folder was made with other settings ({listed}); choose another one, or begin anew"
+        )
+
+
+def _key(source: object, size: object, modified: object) -> int:
+    """64 bits of a source and its file: a million take 60 MB, and two meet once in 18 million million pairs."""
+    text = f"{source}\0{size}\0{modified}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")

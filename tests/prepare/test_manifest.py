@@ -1,0 +1,99 @@
+"""The manifest: nothing is done twice, nothing is skipped, wherever a run is stopped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mien.errors import InputError
+from mien.prepare.manifest import Manifest, read_manifest, stamp
+
+MARKS = {"size": 3, "modified": 5}
+
+
+def entry(source, **more):
+    return {"source": source, **MARKS, "decision": "kept", **more}
+
+
+def test_what_was_done_is_known_again(tmp_path):
+    with Manifest(tmp_path / "out", "crop", {"size": 112}) as first:
+        first.add([entry("张伟/1.jpg"), entry("b.jpg", reason="…")])
+        assert first.done("b.jpg", MARKS)
+    with Manifest(tmp_path / "out", "crop", {"size": 112}) as again:
+        assert len(again) == 2
+        assert again.done("张伟/1.jpg", MARKS)
+        assert not again.done("张伟/1.jpg", {"size": 4, "modified": 5})
+        assert not again.done("c.jpg", MARKS)
+    assert [e["source"] for e in read_manifest(tmp_path / "out")] == ["张伟/1.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("cut", range(1, 80, 7))
+def test_a_line_that_was_cut_off_is_done_again_and_the_rest_stays(tmp_path, cut):
+    with Manifest(tmp_path, "crop", {}) as first:
+        first.add([entry("a.jpg"), entry("b.jpg")])
+    path = tmp_path / "manifest.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    with Manifest(tmp_path, "crop", {}) as again:
+        left = [name for name in ("a.jpg", "b.jpg") if again.done(name, MARKS)]
+        again.add([entry(name) for name in ("a.jpg", "b.jpg") if name not in left])
+    assert path.read_bytes() == whole
+    assert left == (["a.jpg"] if cut <= len(json.dumps(entry("b.jpg"), separators=(",", ":"))) + 1 else [])
+
+
+def test_a_first_line_that_was_cut_off_is_written_again(tmp_path):
+    (tmp_path / "manifest.jsonl").write_bytes(b'{"mien_man')
+    with Manifest(tmp_path, "crop", {}) as again:
+        again.add([entry("a.jpg")])
+    assert [e["source"] for e in read_manifest(tmp_path)] == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "settings", "words"),
+    [("pack", {"size": 1}, "made by 'crop'"), ("crop", {"size": 2}, "size was 1, is 2")],
+)
+def test_another_verb_or_other_settings_are_refused(tmp_path, verb, settings, words):
+    Manifest(tmp_path, "crop", {"size": 1}).close()
+    with pytest.raises(InputError, match=words):
+        Manifest(tmp_path, verb, settings)
+    Manifest(tmp_path, verb, settings, fresh=True).close()
+
+
+def test_two_runs_at_once_are_refused(tmp_path):
+    with Manifest(tmp_path, "crop", {}), pytest.raises(InputError, match="another run"):
+        Manifest(tmp_path, "crop", {})
+    Manifest(tmp_path, "crop", {}).close()
+
+
+@pytest.mark.parametrize("content", [b"nonsense\n", b"[1]\n", b'{"x": 1}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n"])
+def test_a_damaged_manifest_is_named(tmp_path, content):
+    (tmp_path / "manifest.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=r"manifest\.jsonl"):
+        Manifest(tmp_path, "crop", {})
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be used"):
+        Manifest(tmp_path / "file", "crop", {})
+
+
+def test_there_is_no_manifest(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        list(read_manifest(tmp_path))
+
+
+def test_a_changed_file_has_another_stamp(tmp_path):
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"1")
+    before = stamp(file)
+    file.write_bytes(b"22")
+    assert stamp(file) != before
+
+
+def test_names_that_are_not_unicode_survive(tmp_path):
+    with Manifest(tmp_path, "crop", {}) as first:
+        first.add([entry("caf\udce9.jpg")])
+    with Manifest(tmp_path, "crop", {}) as again:
+        assert again.done("caf\udce9.jpg", MARKS)
