@@ -65,7 +65,7 @@ def compare(
     """
     import numpy as np
 
-    from mien.match.similarity_table import similarity_table
+    from mien.evaluate.people_table import people_table
 
     photos = [(name, path) for name, paths in people_in(folder) for path in paths]
     if histogram is not None:
@@ -89,10 +89,10 @@ def compare(
     if len(shots) < 2:
         raise InputError(f"{printable(str(folder))}: expected at least two photos with a face, found {len(shots)}")
 
-    names = sorted({name for name, _ in shots})
+    names = list(dict.fromkeys(name for name, _ in shots))  # in the order of `mien evaluate`, so that scores are equal
     number = {name: i for i, name in enumerate(names)}
     who = np.array([number[name] for name, _ in shots])
-    table = similarity_table(np.stack(rows), who, threshold=criterion.threshold, top=top)
+    table = people_table(np.stack(rows), who, threshold=criterion.threshold, top=top)
     report = SimilarityReport(folder, names, shots, table, criterion)
     if histogram is not None:
         report.draw(histogram)

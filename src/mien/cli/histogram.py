@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.match.similarity_table import BIN_EDGES
+from mien.evaluate.people_table import BIN_EDGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mien.match.similarity_table import SimilarityTable
+    from mien.evaluate.people_table import PeopleTable
 
 __all__ = ["save_histogram", "text_histogram"]
 
@@ -23,7 +23,7 @@ _ROWS = 20  # lines of a text histogram, at most
 _WIDTH = 28  # characters of its longest bar
 
 
-def text_histogram(table: SimilarityTable) -> Iterator[str]:
+def text_histogram(table: PeopleTable) -> Iterator[str]:
     """Lines of text: a score, a bar for different people and one for the same person, each against its own peak."""
     different, same, edges = _coarse(table)
     if not len(edges):
@@ -36,7 +36,7 @@ def text_histogram(table: SimilarityTable) -> Iterator[str]:
         yield f"{edges[i]:>6.2f}  {left:<{_WIDTH}}  {right}{mark}".rstrip()
 
 
-def save_histogram(table: SimilarityTable, path: Path, *, title: str) -> None:
+def save_histogram(table: PeopleTable, path: Path, *, title: str) -> None:
     """Write both histograms and the threshold as a picture, in the format of the suffix (png, svg, pdf).
 
     Raises:
@@ -67,7 +67,7 @@ def save_histogram(table: SimilarityTable, path: Path, *, title: str) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _coarse(table: SimilarityTable) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _coarse(table: PeopleTable) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Both histograms over the range where they are not empty, in at most `_ROWS` bins."""
     used = np.flatnonzero(table.same_histogram + table.different_histogram)
     if not len(used):

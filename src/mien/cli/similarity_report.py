@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mien.cli.criterion import Criterion
+    from mien.evaluate.metrics.fixed_threshold import CountedRate
+    from mien.evaluate.people_table import Pair, PeopleTable
     from mien.match import ScoreSpread
-    from mien.match.similarity_table import Pair, Rate, SimilarityTable
 
 __all__ = ["SimilarityReport"]
 
@@ -34,15 +35,16 @@ class SimilarityReport:
         folder: Path,
         names: list[str],
         shots: list[tuple[str, str]],
-        table: SimilarityTable,
+        table: PeopleTable,
         criterion: Criterion,
     ) -> None:
         self.above = printable(str(folder)) + os.sep
         self.names, self.shots, self.table, self.criterion = names, shots, table, criterion
+        self.false_match, self.false_non_match = table.false_match(), table.false_non_match()
 
     def record(self) -> dict[str, Any]:
         """The report in JSON."""
-        from mien.match.similarity_table import BIN_EDGES
+        from mien.evaluate.people_table import BIN_EDGES
 
         t = self.table
         return {
@@ -50,8 +52,8 @@ class SimilarityReport:
             **self.criterion.record(),
             "same": _spread(t.same),
             "different": _spread(t.different),
-            "false_match": _rate(t.false_match),
-            "false_non_match": _rate(t.false_non_match),
+            "false_match": _rate(self.false_match),
+            "false_non_match": _rate(self.false_non_match),
             "people": [
                 {
                     "name": name,
@@ -119,10 +121,11 @@ class SimilarityReport:
         print_table(["", "pairs", "mean similarity", "sd"], rows, right=["pairs", "mean similarity", "sd"])
         print_line()
         print_line(f"At {self.criterion}:")
-        errors = (("false matches (FMR)", t.false_match), ("false non-matches (FNMR)", t.false_non_match))
+        errors = (("false matches (FMR)", self.false_match), ("false non-matches (FNMR)", self.false_non_match))
         right = ["pairs", "of", "rate"]
         print_table(["", *right, "95 % interval"], [[what, *_shown_rate(rate)] for what, rate in errors], right=right)
-        print_line("(intervals as for pairs that share no picture; these do, so the truth may lie further off)")
+        for how in dict.fromkeys(rate.interval for _, rate in errors if rate.trials):
+            print_line(f"(interval: {how})")
         print_line()
         for line in text_histogram(t):
             print_line(line)
@@ -168,13 +171,12 @@ def _spread(spread: ScoreSpread | None) -> dict[str, Any] | None:
     return None if spread is None else {"pairs": spread.n, "mean": spread.mean, "sd": spread.sd}
 
 
-def _rate(rate: Rate) -> dict[str, Any]:
-    low, high = rate.interval()
-    return {"count": rate.count, "pairs": rate.trials, "rate": rate.value, "low": low, "high": high}
+def _rate(rate: CountedRate) -> dict[str, Any]:
+    return {key: value for key, value in rate.record().items() if key != "reason"}
 
 
-def _shown_rate(rate: Rate) -> list[str]:
+def _shown_rate(rate: CountedRate) -> list[str]:
     if rate.value is None:
         return ["0", "0", "-", "-"]
-    low, high = rate.interval()
-    return [f"{rate.count:,}", f"{rate.trials:,}", f"{100 * rate.value:.3g} %", f"{100 * low:.2g} - {100 * high:.2g} %"]
+    bounds = f"{100 * rate.low:.2g} - {100 * rate.high:.2g} %"
+    return [f"{rate.count:,}", f"{rate.trials:,}", f"{100 * rate.value:.3g} %", bounds]

@@ -12,9 +12,11 @@ from mien.evaluate.experiment import FAILED_SCORE, shot
 from mien.evaluate.metrics.bootstrap import SubjectPairs, all_subject_pairs
 from mien.evaluate.metrics.pairs import all_pair_scores
 from mien.evaluate.metrics.scores import ScoreSet, score_set
+from mien.evaluate.people_table import people_table
 from mien.evaluate.rates import FARS, summary
 from mien.evaluate.results import Accuracy, PairOfShots
-from mien.match.similarity_table import similarity_table
+from mien.evaluate.twins import TooAlike, point_for, too_alike
+from mien.match import VERIFY_FMR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
 
     from mien.evaluate.embeddings import Embedded
     from mien.evaluate.experiment import Setup
+    from mien.evaluate.people_table import Pair
     from mien.evaluate.protocols.sets import SubjectSet
     from mien.evaluate.results import VerificationResult
-    from mien.match.similarity_table import Pair
 
 __all__ = ["verify_all_pairs"]
 
@@ -34,7 +36,13 @@ _RULE: Final = "none: with every picture against every other the two kinds are t
 
 
 def verify_all_pairs(
-    data: SubjectSet, embedded: Embedded, setup: Setup, *, fars: Sequence[float] = FARS, top: int = 12
+    data: SubjectSet,
+    embedded: Embedded,
+    setup: Setup,
+    *,
+    fars: Sequence[float] = FARS,
+    top: int = 12,
+    alike_fmr: float = VERIFY_FMR,
 ) -> VerificationResult:
     """Measure every pair of pictures of a set.
 
@@ -44,6 +52,8 @@ def verify_all_pairs(
         setup: what is measured, and how.
         fars: false acceptance rates to report TAR at.
         top: how many of the worst pairs of each kind to show.
+        alike_fmr: two people with a pair above the threshold of this false match rate are listed as too alike, or of
+            the nearest stricter one of `fars`.
 
     Raises:
         InputError: there is no genuine or no impostor pair with two embeddings.
@@ -62,20 +72,29 @@ def verify_all_pairs(
     experiment = setup.experiment(data, embedded, setup.failure_rule(lost))
     result = summary(experiment, scores, pairs, fars=fars, accuracy=Accuracy(None, None, _RULE), worst=((), ()))
     numbered = np.searchsorted(people, subject[found])
-    table = similarity_table(rows, numbered, threshold=result.eer.threshold, top=top)
+    point = point_for(result.tar_at_far, alike_fmr)
+    threshold = result.eer.threshold if point is None or point.threshold is None else point.threshold
+    table = people_table(rows, numbered, threshold=threshold, top=top)
     at = np.flatnonzero(found)
 
-    def shown(listed: Sequence[Pair]) -> tuple[PairOfShots, ...]:
-        return tuple(
-            PairOfShots(
-                shot(data.pictures[int(at[pair.a])], embedded, int(at[pair.a])),
-                shot(data.pictures[int(at[pair.b])], embedded, int(at[pair.b])),
-                pair.score,
-            )
-            for pair in listed
-        )
+    def shown(a: int, b: int, score: float) -> PairOfShots:
+        one, other = (shot(data.pictures[int(at[row])], embedded, int(at[row])) for row in (a, b))
+        return PairOfShots(one, other, score)
 
-    return replace(result, false_matches=shown(table.most_alike), false_non_matches=shown(table.least_alike))
+    def listed(pairs: Sequence[Pair]) -> tuple[PairOfShots, ...]:
+        return tuple(shown(pair.a, pair.b, pair.score) for pair in pairs)
+
+    if point is None:
+        alike = TooAlike(alike_fmr, None, len(people), 0, (), "insufficient data: no false acceptance rate can be told")
+    else:
+        pictures = np.array([row.pictures for row in table.people], np.int64)
+        alike = too_alike(table.alike, pictures, point, name=lambda i: data.people[int(people[i])], shown=shown)
+    return replace(
+        result,
+        false_matches=listed(table.most_alike),
+        false_non_matches=listed(table.least_alike),
+        too_alike=alike,
+    )
 
 
 def _with_failed(scores: ScoreSet, genuine: int, impostor: int) -> ScoreSet:

@@ -13,9 +13,11 @@ from mien.evaluate.metrics.bootstrap import bootstrap_dir
 from mien.evaluate.metrics.curves import thinned
 from mien.evaluate.metrics.identification import Search, cmc, dir_at_fpir, open_set_curve, search_gallery
 from mien.evaluate.metrics.scores import histogram, score_set
+from mien.evaluate.people_table import people_table
 from mien.evaluate.protocols.pooling import pool_templates
 from mien.evaluate.rates import WILSON, insufficient
 from mien.evaluate.results import IdentificationResult, PairOfShots, RateAt
+from mien.evaluate.twins import TooAlike, point_for, too_alike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,9 @@ __all__ = ["FPIRS", "all_pictures", "identify_set"]
 
 FPIRS: Final = (1e-1, 1e-2, 1e-3)
 """False-positive identification rates that are reported."""
+
+ALIKE_FPIR: Final = 0.01
+"""Enrolled people are too alike when a pair of theirs reaches the threshold of this rate."""
 
 WORST: Final = 12
 MAX_RANK: Final = 20
@@ -78,6 +83,7 @@ def identify_set(
     failed = int(np.count_nonzero(~sides.has[np.concatenate([data.known, data.unknown])]))
     rule = f"{_RULES[setup.failures]} That concerns {failed} probes and {wanted - enrolled} people of the gallery."
     worst = _worst(data, embedded, sides, search, probes)
+    alike = _too_alike(data, embedded, sides, rates)
     return IdentificationResult(
         experiment=setup.experiment(data, embedded, rule),
         search=search,
@@ -95,6 +101,8 @@ def identify_set(
         else None,
         false_matches=worst[0],
         false_non_matches=worst[1],
+        too_alike=alike,
+        probes=probes,
     )
 
 
@@ -212,6 +220,23 @@ def _worst(
     return tuple(pair(i, of_mate=False) for i in strangers.tolist()), tuple(
         pair(i, of_mate=True) for i in missed.tolist()
     )
+
+
+def _too_alike(data: IdentificationSet, embedded: Embedded, sides: _Sides, rates: Sequence[RateAt]) -> TooAlike:
+    """Enrolled people who will be taken for each other at the threshold of `ALIKE_FPIR`."""
+    people, who = np.unique(data.templates.subject[sides.gallery], return_inverse=True)
+    point = point_for(rates, ALIKE_FPIR)
+    if point is None or point.threshold is None:
+        reason = "insufficient data: no false-positive identification rate can be told"
+        return TooAlike(ALIKE_FPIR, None, len(people), 0, (), reason)
+    table = people_table(sides.enrolled[: len(sides.gallery)], who, threshold=point.threshold)
+
+    def shown(a: int, b: int, score: float) -> PairOfShots:
+        return PairOfShots(_enrolled(data, embedded, sides, a), _enrolled(data, embedded, sides, b), score)
+
+    pictures = np.array([row.pictures for row in table.people], np.int64)
+    names = data.templates.people
+    return too_alike(table.alike, pictures, point, name=lambda i: names[int(people[i])], shown=shown)
 
 
 def _template(data: IdentificationSet, embedded: Embedded, template: int) -> Shot:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from mien.evaluate.groups import Groups
     from mien.evaluate.metrics.curves import Curve
     from mien.evaluate.metrics.folds import FoldAccuracy
     from mien.evaluate.metrics.identification import Cmc, Search
     from mien.evaluate.metrics.scores import ScoreHistogram, ScoreSet
     from mien.evaluate.metrics.verification import Eer
     from mien.evaluate.protocols.sets import Exclusion
+    from mien.evaluate.twins import TooAlike
 
 __all__ = [
     "VERSION",
@@ -51,8 +53,7 @@ class Failure:
     """A picture that gave no embedding.
 
     Attributes:
-        name: its name in the protocol.
-        reason: why.
+        name, reason: its name in the protocol, and why.
         unreadable: whether the picture itself is broken; otherwise no face was found in it.
     """
 
@@ -96,8 +97,7 @@ class ModelFacts:
     Attributes:
         name, preset, sha256, dimension: the model's identity.
         licence: of the weights, as its card says; "unknown" without a card.
-        detector: the detector's name.
-        detector_licence: of its weights.
+        detector, detector_licence: the detector's name, and the licence of its weights.
         settings: what else decides the embeddings, such as the smallest face, in words; empty for the defaults.
         facts: further lines of the card for people: (title, text).
     """
@@ -133,8 +133,7 @@ class Experiment:
         model: what was measured.
         command: the command line.
         seed: of every random draw.
-        date: when, ISO 8601 in UTC.
-        seconds: how long it took, in all.
+        date, seconds: when, ISO 8601 in UTC, and how long it took in all.
         cached: how many embeddings came from the cache.
     """
 
@@ -244,13 +243,14 @@ class VerificationResult:
         accuracy: over folds.
         eer: the equal error rate.
         eer_interval: its (low, high) and how it was found; None where it could not be.
-        auc: area under the ROC.
-        d_prime: distance of the classes; None where it is not defined.
+        auc, d_prime: area under the ROC; distance of the classes, or None where it is not defined.
         tar_at_far: by falling FAR.
         curve: ROC and DET, thinned for drawing.
         histogram: of both classes.
         false_matches: the impostor pairs with the highest scores, highest first.
         false_non_matches: the genuine pairs with the lowest scores, lowest first; failures apart.
+        too_alike: people whom the system cannot tell apart, where every picture is compared with every other.
+        groups: rates by group, where they were asked for.
     """
 
     experiment: Experiment
@@ -265,6 +265,8 @@ class VerificationResult:
     histogram: ScoreHistogram
     false_matches: tuple[PairOfShots, ...] = ()
     false_non_matches: tuple[PairOfShots, ...] = ()
+    too_alike: TooAlike | None = None
+    groups: Groups | None = None
 
     def record(self) -> dict[str, Any]:
         """The JSON object."""
@@ -284,6 +286,8 @@ class VerificationResult:
             "impostor": _spread(impostor),
             "false_matches": [pair.record() for pair in self.false_matches],
             "false_non_matches": [pair.record() for pair in self.false_non_matches],
+            "too_alike": self.too_alike and self.too_alike.record("fmr"),
+            "groups": self.groups and self.groups.record(),
         }
 
 
@@ -304,6 +308,9 @@ class IdentificationResult:
             probes without a face; None in a closed set.
         false_matches: unknown probes with the highest scores, each with the picture that it matched.
         false_non_matches: known probes with the lowest scores of their mates, each with the mate's best picture.
+        too_alike: enrolled people whom the threshold does not tell apart.
+        groups: as in `VerificationResult`, of the probes.
+        probes: (P,) the template of each probe of `search`.
     """
 
     experiment: Experiment
@@ -318,6 +325,9 @@ class IdentificationResult:
     histogram: ScoreHistogram | None
     false_matches: tuple[PairOfShots, ...] = field(default=())
     false_non_matches: tuple[PairOfShots, ...] = field(default=())
+    too_alike: TooAlike | None = None
+    groups: Groups | None = None
+    probes: np.ndarray[Any, np.dtype[np.intp]] | None = None
 
     def record(self) -> dict[str, Any]:
         """The JSON object."""
@@ -331,6 +341,8 @@ class IdentificationResult:
             "cmc": ranks,
             "false_matches": [pair.record() for pair in self.false_matches],
             "false_non_matches": [pair.record() for pair in self.false_non_matches],
+            "too_alike": self.too_alike and self.too_alike.record("fpir"),
+            "groups": self.groups and self.groups.record(),
         }
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "bootstrap_dir",
     "bootstrap_eer",
     "bootstrap_tar",
+    "drawn_counts",
     "listed_subject_pairs",
 ]
 
@@ -243,7 +244,7 @@ def bootstrap_dir(
         last = int(np.searchsorted(false, false[-1] - allowed_errors(fpir, int(false[-1])), side="left")) - 1
         return float(weight[(own > top[last]) & near].sum()) / float(weight.sum())
 
-    return _interval(_counts(int(who.max()) + 1, replicates, seed), found, confidence)
+    return _interval(drawn_counts(int(who.max()) + 1, replicates, seed), found, confidence)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,7 +257,7 @@ class _Weighted:
 
 
 def _draws(pairs: SubjectPairs, replicates: int, seed: int) -> Iterator[_Weighted | None]:
-    for counts in _counts(pairs.subjects, replicates, seed):
+    for counts in drawn_counts(pairs.subjects, replicates, seed):
         true = _sums(counts[pairs.genuine_subject])
         false = _sums(counts[pairs.impostor_first] * counts[pairs.impostor_second])
         total = int(false[-1])
@@ -266,7 +267,7 @@ def _draws(pairs: SubjectPairs, replicates: int, seed: int) -> Iterator[_Weighte
         yield _Weighted(true, false, total) if true[-1] and total else None
 
 
-def _counts(subjects: int, replicates: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def drawn_counts(subjects: int, replicates: int, seed: int) -> Iterator[NDArray[np.int64]]:
     """How often each subject counts: once for the data as they are, then at random."""
     if replicates < 1:
         raise InputError(f"bootstrap: expected at least 1 replicate, got {replicates}")

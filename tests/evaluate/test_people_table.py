@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import InputError
-from mien.match.similarity_table import BIN_EDGES, Pair, Rate, similarity_table
+from mien.evaluate.metrics.intervals import Rate
+from mien.evaluate.people_table import BIN_EDGES, Pair, people_table
 
 
 def unit(rng, n, d=8):
@@ -43,16 +44,17 @@ def test_equals_a_plain_loop_over_pairs_whatever_the_blocks(seed, counts, block_
     who = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     rows = unit(rng, len(who))
     threshold = 0.2
-    table = similarity_table(rows, who, threshold=threshold, top=top, block_bytes=4 * len(who) * block_rows)
+    table = people_table(rows, who, threshold=threshold, top=top, block_bytes=4 * len(who) * block_rows)
     same, different = loop(rows, who, threshold)
 
     for spread, pairs in ((table.same, same), (table.different, different)):
         check_spread(spread, [s for *_, s in pairs])
-    assert (table.false_match.count, table.false_match.trials) == (
+    false_match, false_non_match = table.false_match(), table.false_non_match()
+    assert (false_match.count, false_match.trials) == (
         sum(s >= threshold for *_, s in different),
         len(different),
     )
-    assert (table.false_non_match.count, table.false_non_match.trials) == (
+    assert (false_non_match.count, false_non_match.trials) == (
         sum(s < threshold for *_, s in same),
         len(same),
     )
@@ -70,6 +72,16 @@ def test_equals_a_plain_loop_over_pairs_whatever_the_blocks(seed, counts, block_
     assert [(p.a, p.b) for p in table.most_alike] == [p[:2] for p in want]
     assert [p.score for p in table.most_alike] == pytest.approx([p[2] for p in want], abs=1e-6)
 
+    couples = {}
+    for a, b, s in different:
+        if s >= threshold:
+            couples.setdefault(tuple(sorted((int(who[a]), int(who[b])))), []).append((s, a, b))
+    found = table.alike
+    assert {
+        (int(a), int(b)): (int(n), int(i), int(j))
+        for a, b, n, i, j in zip(found.first, found.second, found.matches, found.a, found.b, strict=True)
+    } == {couple: (len(pairs), *max(pairs)[1:]) for couple, pairs in couples.items()}
+
     for person, row in enumerate(table.people):
         mine = [s for a, b, s in same if who[a] == person]
         others = [(a, b, s) for a, b, s in different if person in (who[a], who[b])]
@@ -84,25 +96,25 @@ def test_equals_a_plain_loop_over_pairs_whatever_the_blocks(seed, counts, block_
 
 def test_ends_of_the_scale_fall_into_the_outer_bins():
     rows = np.array([[1, 0], [1, 0], [-1, 0]], np.float32)
-    table = similarity_table(rows, [0, 0, 1], threshold=1.0)
+    table = people_table(rows, [0, 0, 1], threshold=1.0)
     assert table.same_histogram[-1] == 1
     assert table.different_histogram[0] == 2
-    assert table.false_non_match == Rate(0, 1)  # a score at the threshold matches
+    assert (table.false_non_match().count, table.false_non_match().trials) == (0, 1)  # a score at the threshold matches
     assert table.most_alike[0].score == -1
 
 
 def test_identical_pictures_have_no_spread():
-    table = similarity_table(np.tile(np.float32([0.6, 0.8]), (50, 1)), np.zeros(50, int), threshold=0.5)
+    table = people_table(np.tile(np.float32([0.6, 0.8]), (50, 1)), np.zeros(50, int), threshold=0.5)
     assert table.same.mean == pytest.approx(1)
     assert table.same.sd < 1e-4
     assert table.different is None
     assert table.people[0].closest is None
-    assert table.false_match.value is None
+    assert table.false_match().value is None
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_nothing_to_compare(n):
-    table = similarity_table(np.ones((n, 1), np.float32), np.zeros(n, int), threshold=0.5)
+    table = people_table(np.ones((n, 1), np.float32), np.zeros(n, int), threshold=0.5)
     assert table.same is table.different is None
     assert len(table.people) == n
     assert table.most_alike == table.least_alike == ()
@@ -111,12 +123,12 @@ def test_nothing_to_compare(n):
 @pytest.mark.parametrize("who", [[0], [0, 2], [-1, 0], [0.0, 1.0], [[0, 1]]])
 def test_refuses_people_that_do_not_fit(who):
     with pytest.raises(InputError, match="expected 2 people numbered from 0"):
-        similarity_table(np.eye(2, dtype=np.float32), who, threshold=0.5)
+        people_table(np.eye(2, dtype=np.float32), who, threshold=0.5)
 
 
 def test_refuses_rows_that_are_not_unit_vectors():
     with pytest.raises(InputError, match="unit length"):
-        similarity_table(2 * np.eye(2, dtype=np.float32), [0, 1], threshold=0.5)
+        people_table(2 * np.eye(2, dtype=np.float32), [0, 1], threshold=0.5)
 
 
 # Worked out by hand from Wilson's formula (and in agreement with the tables of Brown, Cai and DasGupta, 2001).

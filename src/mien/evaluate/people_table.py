@@ -3,59 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mien.errors import InputError
+from mien.evaluate.metrics.fixed_threshold import MatchedPeople, PairTrials, pair_rates, share_rates
+from mien.evaluate.metrics.pairs import BLOCK_BYTES, triangle_blocks
+from mien.evaluate.metrics.thresholds import float32_at_least
+from mien.evaluate.twins import CoupleCollector
 from mien.match.calibration import ScoreSpread
 from mien.match.scores import unit_embeddings
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from mien.evaluate.metrics.fixed_threshold import CountedRate
+    from mien.evaluate.twins import Couples
     from mien.types import Floats
 
-__all__ = ["BIN_EDGES", "Pair", "PersonRow", "Rate", "SimilarityTable", "similarity_table"]
+__all__ = ["BIN_EDGES", "Pair", "PeopleTable", "PersonRow", "people_table"]
 
 BIN_EDGES: Final = np.linspace(-1.0, 1.0, 201)
 """Edges of the histograms' bins, 0.01 wide; the last bin includes 1."""
-
-BLOCK_BYTES = 16 << 20
-"""Size of one block of scores. A handful of temporary arrays of this size live at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """How often something happened.
-
-    >>> Rate(0, 1000).interval()[1] < 0.004
-    True
-    """
-
-    count: int
-    trials: int
-
-    @property
-    def value(self) -> float | None:
-        """The share, or None without trials."""
-        return self.count / self.trials if self.trials else None
-
-    def interval(self, z: float = 1.959964) -> tuple[float, float]:
-        """Wilson's score interval, 95 % by default. Pairs share pictures, so the truth is wider.
-
-        Source:
-            E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-        """
-        n = self.trials
-        if not n:
-            return 0.0, 1.0
-        p = self.count / n
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        low = 0.0 if self.count == 0 else max(0.0, centre - half)  # exactly 0 and 1 at the ends, whatever the rounding
-        return low, 1.0 if self.count == n else min(1.0, centre + half)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +60,16 @@ class PersonRow:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SimilarityTable:
-    """Every pair of pictures, counted.
+class PeopleTable:
+    """Every pair of pictures, counted. Immutable by agreement, so safe to share between threads.
 
     Attributes:
         threshold: the score at and above which a pair counts as one person.
         same: spread of the scores of pairs of one person, or None without such a pair.
         different: spread of the scores of pairs of two people, or None without such a pair.
-        false_match: pairs of two people at or above the threshold (FMR).
-        false_non_match: pairs of one person below it (FNMR).
         same_histogram, different_histogram: counts per bin of `BIN_EDGES`.
         people: one row a person.
+        alike: the couples of people of whom a pair reaches the threshold.
         most_alike: for the two people that look most alike, and so on, their most alike pair: highest first.
         least_alike: the least alike pairs of one person, lowest first.
     """
@@ -107,18 +77,30 @@ class SimilarityTable:
     threshold: float
     same: ScoreSpread | None
     different: ScoreSpread | None
-    false_match: Rate
-    false_non_match: Rate
     same_histogram: NDArray[np.int64]
     different_histogram: NDArray[np.int64]
     people: tuple[PersonRow, ...]
+    alike: Couples
     most_alike: tuple[Pair, ...]
     least_alike: tuple[Pair, ...]
 
+    def false_match(self, *, seed: int = 0) -> CountedRate:
+        """FMR: pairs of two people at or above the threshold, with an interval over people."""
+        pictures = np.array([row.pictures for row in self.people], np.int64)
+        trials = PairTrials(pictures[:, None], np.ones((1, 1), np.bool_))
+        matched = MatchedPeople(self.alike.first, self.alike.second, self.alike.matches[None])
+        return pair_rates(matched, trials, len(pictures), seed=seed)[0]
 
-def similarity_table(
+    def false_non_match(self, *, seed: int = 0) -> CountedRate:
+        """FNMR: pairs of one person below the threshold, with an interval over people."""
+        missed = np.array([row.false_non_matches for row in self.people], np.int64)
+        pictures = np.array([row.pictures for row in self.people], np.int64)
+        return share_rates(missed[None], pictures * (pictures - 1) // 2, seed=seed)[0]
+
+
+def people_table(
     embeddings: ArrayLike, people: ArrayLike, *, threshold: float, top: int = 5, block_bytes: int = BLOCK_BYTES
-) -> SimilarityTable:
+) -> PeopleTable:
     """Compare every picture with every other one.
 
     Args:
@@ -134,37 +116,45 @@ def similarity_table(
     rows, who = unit_embeddings(embeddings), np.asarray(people)
     n, count = len(rows), int(who.max(initial=-1)) + 1
     if who.shape != (n,) or who.dtype.kind not in "iu" or not np.array_equal(np.unique(who), np.arange(count)):
-        raise InputError(f"similarity_table: expected {n} people numbered from 0 without gaps, got {who.shape}")
+        raise InputError(f"people_table: expected {n} people numbered from 0 without gaps, got {who.shape}")
     order = np.argsort(who, kind="stable")  # a person's pictures lie together, so that maxima per two people are cheap
-    tally = _Tally(rows[order], who[order].astype(np.intp), count, threshold, top)
-    step = max(1, block_bytes // max(1, 4 * n))
-    for start in range(0, n, step):
-        tally.add(start, min(n, start + step))
+    tally = _Tally(who[order].astype(np.intp), count, threshold, top)
+    for start, scores in triangle_blocks(rows[order], block_bytes=block_bytes):
+        tally.add(start, scores)
     return tally.table(order)
 
 
 class _Tally:
     """Sums over the pairs seen so far. Rows are sorted by person; used by one thread."""
 
-    def __init__(self, rows: Floats, who: NDArray[np.intp], count: int, threshold: float, top: int) -> None:
-        self.rows, self.who, self.threshold, self.top = rows, who, threshold, top
+    def __init__(self, who: NDArray[np.intp], count: int, threshold: float, top: int) -> None:
+        self.who, self.threshold, self.least, self.top = who, threshold, float32_at_least(threshold), top
         self.pictures = np.bincount(who, minlength=count)
+        self.ends = np.cumsum(self.pictures)[who]  # where the own pictures of each row end
         # First axis: pairs of one person, pairs of two. Per person: scores, their squares, and errors, summed.
         self.wrong = np.zeros((2, count), np.int64)
         self.sums, self.squares = np.zeros((2, count)), np.zeros((2, count))
         self.histograms = np.zeros((2, len(BIN_EDGES) - 1), np.int64)
-        self.best_score, self.best_other = np.full(len(rows), -np.inf, np.float32), np.full(len(rows), -1)
+        self.best_score, self.best_other = np.full(len(who), -np.inf, np.float32), np.full(len(who), -1)
+        self.couples = CoupleCollector(who.astype(np.int64), count)
         self.alike: dict[tuple[int, int], Pair] = {}
         self.unlike: list[Pair] = []
 
-    def add(self, start: int, stop: int) -> None:
-        """Count the pairs of rows [start, stop) with themselves and with all rows after them, each pair once."""
-        scores = np.clip(self.rows[start:stop] @ self.rows[start:].T, -1, 1)
-        later = np.arange(start, len(self.rows)) > np.arange(start, stop)[:, None]
-        one = (self.who[start:stop, None] == self.who[None, start:]) & later
-        two = later & ~one
-        self._count(0, scores, one, one & (scores < self.threshold), start)
-        self._count(1, scores, two, two & (scores >= self.threshold), start)
+    def add(self, start: int, scores: Floats) -> None:
+        """Count the pairs of some rows with themselves and with all rows after them, each pair once.
+
+        Args:
+            start: the first of the rows.
+            scores: (r, N - start), used up.
+        """
+        rows, columns = np.arange(start, start + len(scores)), np.arange(start, len(self.who))
+        two = columns >= self.ends[rows, None]
+        one = (columns > rows[:, None]) & ~two
+        wrong = two & (scores >= self.least)
+        self._count(0, scores, one, one & (scores < self.least), start)
+        self._count(1, scores, two, wrong, start)
+        at, column = np.nonzero(wrong)
+        self.couples.offer(scores[at, column], start + at, start + column)
         self._least_alike(scores, one, start)
         scores[~two] = -np.inf
         self._closest(scores, start)
@@ -215,14 +205,14 @@ class _Tally:
             self.alike[people] = Pair(start + int(rows[p] + a), start + int(columns[q] + b), float(best[p, q]))
         self.alike = dict(sorted(self.alike.items(), key=lambda item: (-item[1].score, item[0]))[: self.top])
 
-    def table(self, order: NDArray[np.intp]) -> SimilarityTable:
+    def table(self, order: NDArray[np.intp]) -> PeopleTable:
         """The finished table; `order` maps sorted rows to the caller's."""
 
         def back(pair: Pair) -> Pair:
             a, b = sorted((int(order[pair.a]), int(order[pair.b])))
             return Pair(a, b, pair.score)
 
-        n = len(self.rows)
+        n = len(self.who)
         same_pairs, different_pairs = self.pictures * (self.pictures - 1) // 2, self.pictures * (n - self.pictures)
         starts = np.cumsum(self.pictures) - self.pictures
         people = []
@@ -239,16 +229,18 @@ class _Tally:
                     closest=back(closest) if closest.b >= 0 else None,
                 )
             )
+        found = self.couples.couples()
+        rows = np.sort(np.stack([order[found.a], order[found.b]]), axis=0)
+        alike = replace(found, a=rows[0], b=rows[1])
         same, different = int(same_pairs.sum()), int(different_pairs.sum()) // 2
-        return SimilarityTable(
+        return PeopleTable(
             threshold=self.threshold,
             same=_spread(same, self.sums[0].sum(), self.squares[0].sum()),
             different=_spread(different, self.sums[1].sum() / 2, self.squares[1].sum() / 2),
-            false_match=Rate(int(self.wrong[1].sum()) // 2, different),
-            false_non_match=Rate(int(self.wrong[0].sum()), same),
             same_histogram=self.histograms[0],
             different_histogram=self.histograms[1],
             people=tuple(people),
+            alike=alike,
             most_alike=tuple(back(pair) for pair in self.alike.values()),
             least_alike=tuple(back(pair) for pair in self.unlike),
         )
