@@ -1,0 +1,109 @@
+"""Folders into packed files and back: byte for byte, whole or not at all, and never outside the folder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.data import recordio, tfrecord
+from mien.data.samples import Sample
+from mien.errors import InputError, NotFoundError
+from mien.images import save
+from mien.prepare.packing import pack, read_packed, unpack
+from mien.types import Image
+
+SUFFIXES = ["rec", "tfrecord", "tar", "parquet"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for person, count in (("Ada Lovelace", 3), ("张伟", 2), ("Zoë [*]", 4)):
+        (tmp_path / "in" / person).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (20, 16, 3), np.uint8)
+            save(Image(pixels), tmp_path / "in" / person / f"图 {i}.{'png' if i % 2 else 'jpg'}")
+    return tmp_path / "in"
+
+
+def content(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("shard_bytes", [None, 1500])
+def test_there_and_back_byte_for_byte(folder, tmp_path, suffix, shard_bytes):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    if suffix == "rec" and shard_bytes:
+        with pytest.raises(InputError, match="one file for RecordIO"):
+            pack(folder, tmp_path / "set.rec", shard_bytes=shard_bytes)
+        return
+    seen = []
+    packed = pack(folder, tmp_path / f"set [1].{suffix}", shard_bytes=shard_bytes, advance=seen.append)
+    assert packed.samples == sum(seen) == 9
+    assert packed.people == ("Ada Lovelace", "Zoë [*]", "张伟")
+    assert (len(packed.files) > 4) == bool(shard_bytes)
+    samples = list(read_packed(tmp_path / f"set [1].{suffix}"))
+    assert [s.label for s in samples] == [0, 0, 0, 1, 1, 1, 1, 2, 2]
+    back = unpack(tmp_path / f"set [1].{suffix}", tmp_path / "out")
+    assert content(tmp_path / "out") == content(folder)
+    assert (back.samples, back.people) == (9, packed.people)
+    again = unpack(tmp_path / f"set [1].{suffix}", tmp_path / "out")  # a stopped run goes on
+    assert again.samples == 9
+    assert not list(tmp_path.glob("**/.mien-*"))
+
+
+def test_a_failure_leaves_nothing_behind(folder, tmp_path):
+    (folder / "张伟" / "empty.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"empty\.jpg"):
+        pack(folder, tmp_path / "set.rec")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_names_of_people_come_from_the_file_beside(folder, tmp_path):
+    pack(folder, tmp_path / "set.rec")
+    (tmp_path / "set.lst").unlink()
+    assert unpack(tmp_path / "set.rec", tmp_path / "out").people == ("Ada Lovelace", "Zoë [*]", "张伟")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0", "1", "2"]
+
+
+def test_another_picture_in_the_way_is_not_overwritten(folder, tmp_path):
+    pack(folder, tmp_path / "set.tar")
+    (tmp_path / "out" / "Ada Lovelace").mkdir(parents=True)
+    (tmp_path / "out" / "Ada Lovelace" / "图 0.jpg").write_bytes(b"mine")
+    with pytest.raises(InputError, match="another picture"):
+        unpack(tmp_path / "set.tar", tmp_path / "out")
+    assert (tmp_path / "out" / "Ada Lovelace" / "图 0.jpg").read_bytes() == b"mine"
+
+
+def test_links_in_the_folder_lead_nowhere(folder, tmp_path):
+    pack(folder, tmp_path / "set.tar")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "Ada Lovelace").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(InputError, match="leads out"):
+        unpack(tmp_path / "set.tar", tmp_path / "out")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_hostile_label_does_not_fill_the_memory(tmp_path):
+    with (tmp_path / "x.tfrecord").open("wb") as file:
+        tfrecord.write_tfrecord(file, [Sample("a/1.jpg", (1 << 62), "a", b"\xff\xd8\xff")])
+    with pytest.raises(InputError, match="leaves too many"):
+        unpack(tmp_path / "x.tfrecord", tmp_path / "out")
+
+
+def test_a_missing_file_and_an_unknown_suffix_are_named(tmp_path, folder):
+    with pytest.raises(NotFoundError, match="no such file"):
+        unpack(tmp_path / "none.tar", tmp_path / "out")
+    with pytest.raises(InputError, match="ends in"):
+        pack(folder, tmp_path / "set.zip")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        pack(tmp_path / "empty", tmp_path / "set.rec")
+
+
+def test_rec_read_is_the_one_written(folder, tmp_path):
+    pack(folder, tmp_path / "set.rec")
+    assert list(recordio.read_recordio(tmp_path / "set.rec")) == list(read_packed(tmp_path / "set.rec"))
