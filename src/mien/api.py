@@ -13,6 +13,7 @@ from mien.recognizer import DEFAULT_PRESET, PRESETS, Recognizer
 from mien.types import Verification
 
 if TYPE_CHECKING:
+    from mien.match import Calibration
     from mien.types import Analysis, ModelIdentity, Preset
 
 __all__ = ["Gallery", "default_recognizer", "verify"]
@@ -66,6 +67,7 @@ def verify(
     fmr: float = VERIFY_FMR,
     threshold: float | None = None,
     recognizer: Recognizer | None = None,
+    calibration: Calibration | None = None,
 ) -> Verification:
     """Decide whether two pictures show the same person.
 
@@ -75,11 +77,12 @@ def verify(
         fmr: the false match rate to decide at; the threshold comes from the model's calibration.
         threshold: decide at this score instead.
         recognizer: instead of the shared default one.
+        calibration: instead of the one that mien ships for the model (`mien.match.Calibration.read`).
 
     Raises:
         ImageError: a picture cannot be read.
         NoFaceError: a picture holds no face.
-        InputError: the threshold is no cosine, or the model has no calibration and no threshold was given.
+        InputError: the threshold is no cosine, the calibration is of another model, or there is neither.
     """
     check_threshold(threshold)
     recognizer = recognizer or default_recognizer()
@@ -88,7 +91,8 @@ def verify(
     score = float(first.embeddings[i] @ second.embeddings[j])
     rate, provisional = None, False
     if threshold is None:
-        calibration = calibration_for(recognizer.identity)
+        calibration = calibration or calibration_for(recognizer.identity)
+        calibration.need_for(recognizer.identity)
         rate, threshold, provisional = fmr, calibration.threshold(fmr=fmr), calibration.provisional
     return Verification(
         matched=score >= threshold,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mien.cli import evaluate, models
+from mien.cli.calibrate import calibrate
 from mien.cli.compare import compare
 from mien.cli.crop import crop
 from mien.cli.demo import demo
@@ -61,5 +62,6 @@ app.command(rich_help_panel=_KNOW)(recognize)
 app.add_typer(people, name="people", rich_help_panel=_KNOW)
 app.command(rich_help_panel=_CARE)(demo)
 app.command(rich_help_panel=_CARE)(doctor)
+app.command(rich_help_panel=_CARE)(calibrate)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_CARE)
 app.add_typer(models.app, name="models", rich_help_panel=_CARE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.criterion import FmrOption, ThresholdOption, criterion_for, one_in
+from mien.cli.criterion import CalibrationFile, FmrOption, ThresholdOption, criterion_for, one_in
 from mien.cli.inputs import (
     DetectorName,
     LicenceUse,
@@ -81,6 +81,7 @@ def find(
     threshold: ThresholdOption = None,
     top: Top = None,
     sheet: Sheet = None,
+    calibration: CalibrationFile = None,
     preset: PresetName = None,
     model: ModelName = None,
     detector: DetectorName = None,
@@ -100,7 +101,7 @@ def find(
 
         output_file("--sheet", sheet, [photo, *paths], WRITABLE_SUFFIXES)
     recognizer = make_recognizer(preset, min_face, upright=upright, model=model, detector=detector, licence=licence)
-    criterion_for(recognizer.identity, fmr, threshold)  # complains before the work, not after
+    criterion_for(recognizer.identity, fmr, threshold, calibration)  # complains before the work, not after
     person = recognizer.analyze_one(photo)
     if not len(person.faces):
         raise NoFaceError(f"{person.source}: no face found; expected at least one")
@@ -122,11 +123,7 @@ def find(
             _Sighting(path, found.source, score, found.faces[best], len(found.faces), found.turns, same_content(path))
         )
 
-    if fpir is not None:
-        from mien.match import comparison_fmr
-
-        fmr = comparison_fmr(fpir, faces)
-    criterion = criterion_for(recognizer.identity, fmr, threshold)
+    criterion = criterion_for(recognizer.identity, fmr, threshold, calibration, fpir=fpir, faces=faces)
     hits = sorted((s for s in seen if s.score >= criterion.threshold), key=lambda s: (-s.score, s.source))
     shown = hits[:top]
     if sheet is not None and shown:
@@ -155,6 +152,8 @@ def find(
         print_line(
             str(criterion) if fpir is None else f"{criterion}; {one_in(fpir)} searches for someone absent finds any"
         )
+        if criterion.origin:
+            print_line(criterion.origin)
         if strangers is not None:
             print_line(f"of {faces} faces compared, about {strangers:.2g} may be found by chance")
     finish(failed=bool(failures), matched=any(not s.is_query for s in hits))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.criterion import calibration_in
 from mien.cli.inputs import make_recognizer
 from mien.errors import InputError, NotFoundError
 
@@ -40,8 +41,11 @@ def open_gallery(
     licence: str | None = None,
     create: bool = False,
     readonly: bool = False,
+    calibration: Path | None = None,
 ) -> Gallery:
     """Open the gallery; its recognizer is made on first need, with the model and preset the gallery is bound to.
+
+    `calibration` names a file of thresholds, in place of the shipped ones.
 
     Raises:
         InputError: the preset does not exist.
@@ -66,7 +70,9 @@ def open_gallery(
             licence=licence,
         )
 
-    return Gallery.open(path, recognizer=recognizer, create=create, readonly=readonly)
+    return Gallery.open(
+        path, recognizer=recognizer, create=create, readonly=readonly, calibration=calibration_in(calibration)
+    )
 
 
 def check_fpir(fpir: float | None, threshold: float | None = None) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.criterion import one_in
+from mien.cli.criterion import CalibrationFile, described, one_in
 from mien.cli.galleries import FpirOption, GalleryPath, check_fpir, open_gallery
 from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, Photos, PresetName, Upright, photos_in
 from mien.cli.output import (
@@ -49,6 +49,7 @@ def identify(
     gallery: GalleryPath = Path("people.db"),
     fpir: FpirOption = None,
     threshold: Threshold = None,
+    calibration: CalibrationFile = None,
     preset: PresetName = None,
     model: ModelName = None,
     detector: DetectorName = None,
@@ -84,6 +85,7 @@ def identify(
         detector=detector,
         licence=licence,
         readonly=True,
+        calibration=calibration,
     ) as known:
         people = len(known)
         answers = known.identify_all(paths, fpir=rate, threshold=threshold)
@@ -100,7 +102,7 @@ def identify(
                     undrawn.append({"source": found.source, "error": str(error)})
                     say(printable(str(error)), label="not drawn:")
             records.append(record)
-        provisional = threshold is None and people > 0 and known.calibration.provisional
+        used = known.calibration if threshold is None and people > 0 else None
 
     named = [face["name"] for record in records for face in record["faces"] if face["name"] is not None]
     if as_json:
@@ -109,7 +111,8 @@ def identify(
             {
                 "gallery": str(gallery),
                 "subjects": people,
-                "provisional": provisional,
+                "provisional": used is not None and used.provisional,
+                "calibration": None if used is None else used.record(),
                 "photos": records,
                 "errors": errors,
             }
@@ -118,8 +121,9 @@ def identify(
         emit_csv(_CSV, _rows(records))
     else:
         _sum_up(records, named)
-        if provisional:
-            print_line(f"{one_in(rate)} strangers may be named (provisional calibration)")
+        if used is not None:
+            note = " (provisional calibration)" if used.provisional else ""
+            print_line(f"{one_in(rate)} strangers may be named{note}; calibration: {described(used)}")
     finish(failed=bool(failures or undrawn), matched=bool(named))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.criterion import CalibrationFile, calibration_in
 from mien.cli.galleries import FpirOption, check_fpir
 from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, make_recognizer, people_in
 from mien.cli.output import (
@@ -65,6 +66,7 @@ def recognize(
     fpir: FpirOption = None,
     compat: Compat = False,
     tolerance: Tolerance = None,
+    calibration: CalibrationFile = None,
     preset: PresetName = None,
     model: ModelName = None,
     detector: DetectorName = None,
@@ -101,7 +103,9 @@ def recognize(
     if not learnt:
         raise InputError(f"{known}: no picture shows a face; expected at least one")
     with contextlib.ExitStack() as open_until_done:
-        names_of = _within(learnt, limit) if compat else _decided(recognizer, learnt, rate, open_until_done)
+        names_of = (
+            _within(learnt, limit) if compat else _decided(recognizer, learnt, rate, calibration, open_until_done)
+        )
         records = _answers(recognizer, paths, names_of, failures, show=not (as_json or as_csv), distance=show_distance)
     if as_json:
         emit_json({"known": str(known), "compat": compat, "photos": records, "errors": errors_of(failures)})
@@ -162,12 +166,17 @@ def _learn(
 
 
 def _decided(
-    recognizer: Recognizer, learnt: Sequence[tuple[str, Floats]], fpir: float, stack: contextlib.ExitStack
+    recognizer: Recognizer,
+    learnt: Sequence[tuple[str, Floats]],
+    fpir: float,
+    calibration: Path | None,
+    stack: contextlib.ExitStack,
 ) -> NamesOf:
     """One name a face: the best person, if the score reaches mien's threshold for so many known faces."""
     from mien.gallery import Gallery
 
-    gallery = stack.enter_context(Gallery.open(":memory:", identity=recognizer.identity))
+    chosen = calibration_in(calibration)
+    gallery = stack.enter_context(Gallery.open(":memory:", identity=recognizer.identity, calibration=chosen))
     gallery.add_many([(name, vector) for name, vector in learnt])
 
     def names_of(embeddings: Floats) -> list[list[dict[str, Any]]]:

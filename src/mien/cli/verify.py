@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.criterion import FmrOption, ThresholdOption, criterion_for
+from mien.cli.criterion import CalibrationFile, Criterion, FmrOption, ThresholdOption, criterion_for
 from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, make_recognizer
 from mien.cli.output import CsvFlag, JsonFlag, emit_csv, emit_json, face_record, finish, print_line, printable, say
 from mien.errors import ImageError, NoFaceError
@@ -29,6 +29,7 @@ def verify(
     *,
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
+    calibration: CalibrationFile = None,
     preset: PresetName = None,
     model: ModelName = None,
     detector: DetectorName = None,
@@ -49,7 +50,7 @@ def verify(
 
         output_file("--draw", draw, [a, b], WRITABLE_SUFFIXES)
     recognizer = make_recognizer(preset, min_face, upright=upright, model=model, detector=detector, licence=licence)
-    criterion = criterion_for(recognizer.identity, fmr, threshold)
+    criterion = criterion_for(recognizer.identity, fmr, threshold, calibration)
     try:
         answer = decide(a, b, threshold=criterion.threshold, recognizer=recognizer)
     except (ImageError, NoFaceError) as error:
@@ -77,14 +78,16 @@ def verify(
         row = [record["a"]["source"], record["b"]["source"], *(record[column] for column in columns)]
         emit_csv(["a", "b", *columns], [row])
     else:
-        _show(record, answer, str(criterion))
+        _show(record, answer, criterion)
     finish(failed=False, matched=answer.matched)
 
 
-def _show(record: dict[str, Any], answer: Verification, criterion: str) -> None:
+def _show(record: dict[str, Any], answer: Verification, criterion: Criterion) -> None:
     verdict, style = ("Same person", "bold green") if answer.matched else ("Not the same person", "bold yellow")
     print_line(verdict, style=style)
     print_line(f"score {answer.score:.4f}, {criterion}")
+    if criterion.origin:
+        print_line(criterion.origin)
     if not answer.matched and answer.faces_in_a * answer.faces_in_b > 1:
         print_line("only the main faces were compared; `mien find A B` looks at every face of B")
     for side, face in ((record["a"], answer.face_a), (record["b"], answer.face_b)):

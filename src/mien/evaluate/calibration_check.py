@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mien.errors import InputError
-from mien.evaluate.calibration_fit import Faces, faces_of
+from mien.evaluate.calibration_fit import Faces
 from mien.evaluate.metrics.bootstrap import SubjectPairs, all_subject_pairs
 from mien.evaluate.metrics.intervals import wilson
+from mien.evaluate.metrics.thresholds import float32_at_least
 from mien.match import CheckedRate
 from mien.match.maxima import LARGEST_SHARE, largest_gallery, sample_maxima
 from mien.match.scores import similarity_blocks
@@ -91,7 +92,9 @@ def check_fmr(calibration: Calibration, faces: Faces, rates: Iterable[float], *,
             share for share in (_share(draw, pictures, first, second, times) for draw in draws) if share is not None
         ]
         low, high = _around(shares[0], shares[1:])
-        tar = 1 - int(np.searchsorted(pairs.genuine, np.float32(threshold))) / len(pairs.genuine)
+        if not shares[0]:  # nothing to resample: as if only pairs that share nobody had been looked at
+            high = wilson(0, faces.people // 2)[1]
+        tar = 1 - int(np.searchsorted(pairs.genuine, float32_at_least(threshold))) / len(pairs.genuine)
         found.append(CheckedRate(rate, None, threshold, shares[0], low, high, tar))
     return found
 
@@ -144,7 +147,7 @@ def enrolment_trial(faces: Faces, threshold: float, gallery_size: int, *, seed: 
     picture = order[np.unique(faces.subject[order], return_index=True)[1]]
     people = rng.permutation(faces.people)
     gallery, probes = (faces.vectors[picture[some]] for some in np.split(people, [gallery_size]))
-    limit = np.float32(threshold)
+    limit = float32_at_least(threshold)
     named = sum(int((block.max(axis=1) >= limit).sum()) for _, block in similarity_blocks(probes, gallery))
     return Trial(named, len(probes), gallery_size)
 
@@ -153,7 +156,7 @@ def _passing(
     pairs: SubjectPairs, threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | None]:
     """Pairs of people who pass, and how many pairs of their pictures; None where not all are known."""
-    at = int(np.searchsorted(pairs.impostor, np.float32(threshold), side="left"))
+    at = int(np.searchsorted(pairs.impostor, float32_at_least(threshold), side="left"))
     if at == 0 and pairs.pictures is not None:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), None
     codes = pairs.impostor_first[at:].astype(np.int64) * pairs.subjects + pairs.impostor_second[at:]
@@ -181,15 +184,3 @@ def _around(value: float, spread: list[float]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = np.quantile(spread, [0.025, 0.975])
     return min(float(low), value), max(float(high), value)
-
-
-def restricted(faces: Faces, most: int, seed: int = 0) -> Faces:
-    """At most so many random pictures of each person."""
-    order = np.random.default_rng(seed).permutation(len(faces.subject))
-    subject = faces.subject[order]
-    rank = np.zeros(len(order), np.int64)
-    by = np.argsort(subject, kind="stable")
-    starts = np.searchsorted(subject[by], subject[by], side="left")
-    rank[by] = np.arange(len(order)) - starts
-    keep = np.sort(order[rank < most])
-    return faces_of(faces.vectors[keep], faces.subject[keep])

@@ -12,7 +12,7 @@ import numpy as np
 from mien.errors import InputError
 from mien.evaluate.metrics.bootstrap import SubjectPairs, all_subject_pairs
 from mien.evaluate.metrics.pairs import subject_numbers, triangle_blocks
-from mien.evaluate.metrics.thresholds import smallest_threshold
+from mien.evaluate.metrics.thresholds import float32_at_least, smallest_threshold
 from mien.gallery.sources import content_sha256
 from mien.match import Calibration, FpirPoint, FpirTable, GalleryRow, OperatingPoint, ScoreSpread
 from mien.match.calibrate import RATES
@@ -150,7 +150,7 @@ def fit_calibration(
     table = []
     for rate, threshold in thresholds.items():
         if int(rate * impostor.n * (1 + 1e-12)) >= 1 and threshold <= 1:
-            tar = 1 - int(np.searchsorted(pairs.genuine, np.float32(threshold), side="left")) / len(pairs.genuine)
+            tar = 1 - int(np.searchsorted(pairs.genuine, float32_at_least(threshold), side="left")) / len(pairs.genuine)
             point = OperatingPoint(rate, threshold, tar, threshold <= limit, *_interval(threshold, spread, rate, 0))
             table.append(point)
     if not table or not table[0].supported:

@@ -273,6 +273,8 @@ class EmbeddingGallery:
         if self._calibration is None:
             identity = self._need_identity()
             self._calibration = calibration_for(identity)
+        elif (bound := self.identity) is not None:
+            self._calibration.need_for(bound)
         return self._calibration
 
     def _agree(self, identity: ModelIdentity) -> None:
