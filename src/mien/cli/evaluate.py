@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.evaluate_groups import Bins, Gaps, GroupsFile, MeasuredToo, group_request
+from mien.cli.evaluate_megaface import Megaface, run_megaface
 from mien.cli.evaluate_output import deliver
 from mien.cli.evaluate_run import (
     IDENTIFY_PROTOCOLS,
@@ -16,6 +18,7 @@ from mien.cli.evaluate_run import (
     identification_set,
     verification_set,
 )
+from mien.cli.evaluate_verbs import cluster, detect, liveness
 from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName
 from mien.cli.output import JsonFlag
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="Measure error rates: with intervals, and by stated rules.")
+app.command()(cluster)
+app.command()(detect)
+app.command()(liveness)
 
 
 Where = Annotated[
@@ -42,6 +48,16 @@ MissingToo = Annotated[bool, typer.Option("--skip-missing", help="Leave out list
 Out = Annotated[Path | None, typer.Option("--out", help="Write report.html and report.json into this folder.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random draw.")]
 Most = Annotated[int | None, typer.Option("--most", min=1, help="At most so many pictures of a person (folder).")]
+Strangers = Annotated[
+    Path | None, typer.Option("--distractors", help="megaface: a folder of pictures, or a .npy file of embeddings.")
+]
+Sizes = Annotated[
+    list[int] | None, typer.Option("--size", min=1, help="megaface: numbers of distractors to report rank 1 at.")
+]
+ProbeList = Annotated[Path | None, typer.Option("--probe-list", help="megaface: which probes of FOLDER.")]
+OtherList = Annotated[Path | None, typer.Option("--distractor-list", help="megaface: which of the distractors.")]
+ProbeNoise = Annotated[Path | None, typer.Option("--probe-noise", help="megaface: probes to leave out (R).")]
+OtherNoise = Annotated[Path | None, typer.Option("--distractor-noise", help="megaface: distractors to leave out (R).")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute every embedding anew, and keep none.")]
 
 
@@ -62,12 +78,23 @@ def verify(
     far: Annotated[list[float] | None, typer.Option("--far", help="False acceptance rates to report TAR at.")] = None,
     failures: Failing = "error",
     skip_missing: MissingToo = False,
+    groups: GroupsFile = None,
+    bins: Bins = None,
+    gaps: Gaps = None,
+    measure: MeasuredToo = None,
+    alike_fmr: Annotated[float, typer.Option("--alike-fmr", help="List people who are too alike at this FMR.")] = 0.001,
     most: Most = None,
     preset: PresetName = None,
     model: ModelName = None,
     detector: DetectorName = None,
     licence: LicenceUse = None,
     min_face: MinFace = None,
+    distractors: Strangers = None,
+    size: Sizes = None,
+    probe_list: ProbeList = None,
+    distractor_list: OtherList = None,
+    probe_noise: ProbeNoise = None,
+    distractor_noise: OtherNoise = None,
     seed: Seed = 0,
     no_cache: NoCache = False,
     out: Out = None,
@@ -77,6 +104,7 @@ def verify(
     from mien.evaluate.rates import FARS
     from mien.evaluate.verification import listed_scores, verify_set
 
+    request = group_request(groups, bins, gaps, measure)
     run = Run(
         context,
         failures=failures,
@@ -88,6 +116,12 @@ def verify(
         min_face=min_face,
         cached=not no_cache,
     )
+    mega = Megaface(distractors, size, probe_list, distractor_list, probe_noise, distractor_noise)
+    if mega.asked(protocol):
+        only = {"--pairs": pairs, "--people": people, "--most": most, "--threshold-pairs": threshold_pairs}
+        mega.only(only)
+        deliver(run_megaface(run, folder, mega, missing=_missing(skip_missing), fars=far), out, as_json=as_json)
+        return
     lists = Lists(folder=folder, pairs=pairs, people=people, missing=_missing(skip_missing), most=most, seed=seed)
     data = verification_set(protocol, lists)
     chosen: tuple[str, ListedScores] | None = None
@@ -96,7 +130,12 @@ def verify(
 
         other = LfwPairs(threshold_pairs, folder, missing=lists.missing).read()
         chosen = (threshold_pairs.name, listed_scores(other, run.embed(other.pictures)))
-    result = verify_set(data, run.embed(data.pictures), run.setup(), fars=far or FARS, chosen_on=chosen)
+    embedded = run.embed(data.pictures)
+    result = verify_set(data, embedded, run.setup(), fars=far or FARS, chosen_on=chosen, alike_fmr=alike_fmr)
+    if request is not None:
+        from mien.evaluate.groups_run import with_verification_groups
+
+        result = with_verification_groups(data, embedded, result, request)
     deliver(result, out, as_json=as_json)
 
 
@@ -114,12 +153,21 @@ def identify(
     fpir: Annotated[list[float] | None, typer.Option("--fpir", help="False-positive rates to report DIR at.")] = None,
     failures: Failing = "error",
     skip_missing: MissingToo = False,
+    groups: GroupsFile = None,
+    bins: Bins = None,
+    measure: MeasuredToo = None,
     most: Most = None,
     preset: PresetName = None,
     model: ModelName = None,
     detector: DetectorName = None,
     licence: LicenceUse = None,
     min_face: MinFace = None,
+    distractors: Strangers = None,
+    size: Sizes = None,
+    probe_list: ProbeList = None,
+    distractor_list: OtherList = None,
+    probe_noise: ProbeNoise = None,
+    distractor_noise: OtherNoise = None,
     seed: Seed = 0,
     no_cache: NoCache = False,
     out: Out = None,
@@ -128,6 +176,7 @@ def identify(
     """Whose picture is this, or nobody's? DIR at stated FPIRs with strangers among the probes, and ranks (CMC)."""
     from mien.evaluate.identification import FPIRS, all_pictures, identify_set
 
+    request = group_request(groups, bins, None, measure)
     run = Run(
         context,
         failures=failures,
@@ -139,9 +188,19 @@ def identify(
         min_face=min_face,
         cached=not no_cache,
     )
+    mega = Megaface(distractors, size, probe_list, distractor_list, probe_noise, distractor_noise)
+    if mega.asked(protocol):
+        mega.only({"--people": people, "--most": most, "--fpir": fpir})
+        deliver(run_megaface(run, folder, mega, missing=_missing(skip_missing)), out, as_json=as_json)
+        return
     lists = Lists(folder=folder, people=people, missing=_missing(skip_missing), most=most, seed=seed)
     data = identification_set(protocol, lists, strangers=strangers, gallery=gallery)
-    result = identify_set(data, run.embed(all_pictures(data)), run.setup(), fpirs=fpir or FPIRS)
+    embedded = run.embed(all_pictures(data))
+    result = identify_set(data, embedded, run.setup(), fpirs=fpir or FPIRS)
+    if request is not None:
+        from mien.evaluate.groups_run import with_probe_groups
+
+        result = with_probe_groups(data, embedded, result, request)
     deliver(result, out, as_json=as_json)
 
 

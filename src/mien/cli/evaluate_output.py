@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mien.cli.evaluate_groups import show_groups
 from mien.cli.output import emit_json, finish, print_line, print_table, printable, say
 from mien.errors import InputError
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mien.evaluate.report.bodies import Result
     from mien.evaluate.results import Experiment, IdentificationResult, RateAt, VerificationResult
 
 __all__ = ["deliver"]
@@ -19,24 +21,44 @@ __all__ = ["deliver"]
 _SHOWN = 5  # exclusions on a terminal
 
 
-def deliver(result: VerificationResult | IdentificationResult, out: Path | None, *, as_json: bool) -> None:
+def deliver(result: Result, out: Path | None, *, as_json: bool) -> None:
     """Print a result, write its report, and leave with 2 when pictures could not be read."""
-    from mien.evaluate.results import VerificationResult
-
     record = result.record()
     written = None if out is None else _write(out, result, record)
     if as_json:
         emit_json(record)
-    elif isinstance(result, VerificationResult):
-        _show_verification(result)
     else:
-        _show_identification(result)
+        _show(result)
     if written is not None:
         say(f"wrote {printable(str(written))}")
     finish(failed=any(failure.unreadable for failure in result.experiment.failures))
 
 
-def _write(out: Path, result: VerificationResult | IdentificationResult, record: dict[str, Any]) -> Path:
+def _show(result: Result) -> None:
+    from mien.cli import evaluate_show
+    from mien.evaluate.clustering import ClusterResult
+    from mien.evaluate.detection import DetectionResult
+    from mien.evaluate.liveness import LivenessResult
+    from mien.evaluate.megaface import MegafaceResult
+    from mien.evaluate.results import VerificationResult
+
+    if isinstance(result, ClusterResult):
+        evaluate_show.show_clustering(result)
+    elif isinstance(result, DetectionResult):
+        evaluate_show.show_detection(result)
+    elif isinstance(result, LivenessResult):
+        evaluate_show.show_liveness(result)
+    elif isinstance(result, MegafaceResult):
+        _head(result.experiment)
+        evaluate_show.show_megaface(result)
+        _foot(result.experiment, result.tar_at_far)
+    elif isinstance(result, VerificationResult):
+        _show_verification(result)
+    else:
+        _show_identification(result)
+
+
+def _write(out: Path, result: Result, record: dict[str, Any]) -> Path:
     from mien.evaluate.report import write_report
 
     try:
@@ -72,6 +94,8 @@ def _show_verification(result: VerificationResult) -> None:
     print_table(("", "value", "95 % interval", "threshold"), rows, right=("value",))
     print_line()
     print_line(f"Accuracy: {result.accuracy.rule}.")
+    print_line()
+    show_groups(result)
     _foot(result.experiment, result.tar_at_far)
 
 
@@ -90,6 +114,7 @@ def _show_identification(result: IdentificationResult) -> None:
                 rows.append((f"rank {rank} (nobody rejected)", f"{rate.value:.4f}", _interval(*rate.interval()), None))
     print_table(("", "value", "95 % interval", "threshold"), rows, right=("value",))
     print_line()
+    show_groups(result)
     _foot(result.experiment, result.dir_at_fpir)
 
 

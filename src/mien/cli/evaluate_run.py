@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IDENTIFY_PROTOCOLS", "VERIFY_PROTOCOLS", "Lists", "Run", "identification_set", "verification_set"]
 
-VERIFY_PROTOCOLS = ("folder", "lfw", "lfw-people", "cfp-ff", "cfp-fp", "bin", "ytf", "ijb")
-IDENTIFY_PROTOCOLS = ("folder", "lfw-people", "ijb")
+VERIFY_PROTOCOLS = ("folder", "lfw", "lfw-people", "cfp-ff", "cfp-fp", "bin", "ytf", "ijb", "megaface")
+IDENTIFY_PROTOCOLS = ("folder", "lfw-people", "ijb", "megaface")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,14 +159,14 @@ class Run:
         )
         return Setup(facts, cast("FailurePolicy", self._failures), self._command, self._seed, self._started)
 
-    def embed(self, pictures: Sequence[Picture]) -> Embedded:
-        """The embeddings of pictures, under a progress bar; broken pictures are named on stderr."""
+    def embed(self, pictures: Sequence[Picture], *, quiet: bool = False) -> Embedded:
+        """The embeddings of pictures, under a progress bar unless `quiet`; broken pictures are named on stderr."""
         from mien.evaluate.embedding_cache import EmbeddingCache
         from mien.evaluate.embeddings import embed_pictures
 
         cache = EmbeddingCache.of(self.recognizer.identity, self._found_by()) if self._cached else None
         try:
-            with progress(len(pictures), "Looking at pictures") as advance:
+            with progress(0 if quiet else len(pictures), "Looking at pictures") as advance:
                 found = embed_pictures(pictures, self.recognizer, cache=cache, advance=advance)
         finally:
             if cache:

@@ -13,7 +13,7 @@ from mien.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ClusterAgreement", "PrecisionRecall", "cluster_agreement"]
+__all__ = ["ClusterAgreement", "Contingency", "PrecisionRecall", "agreement", "cluster_agreement", "contingency"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,48 @@ class ClusterAgreement:
     clusters: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Contingency:
+    """How many faces of each subject are in each cluster: the C cells that are not empty.
+
+    Attributes:
+        subject, cluster: (C,) int64 numbers of the cell, by rising subject, then cluster.
+        together: (C,) int64 faces in it.
+        by_subject: (S,) int64 faces of each subject.
+        by_cluster: (K,) int64 faces of each cluster.
+    """
+
+    subject: NDArray[np.int64]
+    cluster: NDArray[np.int64]
+    together: NDArray[np.int64]
+    by_subject: NDArray[np.int64]
+    by_cluster: NDArray[np.int64]
+
+
+def contingency(truth: ArrayLike, predicted: ArrayLike) -> Contingency:
+    """Count the faces of each subject in each cluster. Subjects and clusters are numbered in the order of their names.
+
+    Args:
+        truth: (N,) subjects, names or whole numbers.
+        predicted: (N,) clusters, names or whole numbers; a negative number is a face that was left alone.
+
+    Raises:
+        InputError: shapes differ, no face, or values of another kind.
+    """
+    people, groups = _numbers("truth", truth), _numbers("predicted", predicted, alone=True)
+    if people.shape != groups.shape:
+        raise InputError(f"clusters: expected one cluster a face, got {groups.shape} for {people.shape}")
+    subjects, clusters = int(people.max()) + 1, int(groups.max()) + 1
+    cells, together = np.unique(people * clusters + groups, return_counts=True)
+    return Contingency(
+        cells // clusters,
+        cells % clusters,
+        together.astype(np.int64),
+        np.bincount(people, minlength=subjects),
+        np.bincount(groups, minlength=clusters),
+    )
+
+
 def cluster_agreement(truth: ArrayLike, predicted: ArrayLike) -> ClusterAgreement:
     """Compare a clustering with the truth. Counts are exact; no n x n matrix is made.
 
@@ -64,25 +106,23 @@ def cluster_agreement(truth: ArrayLike, predicted: ArrayLike) -> ClusterAgreemen
     >>> cluster_agreement(["a", "a", "b"], [0, 0, 0]).bcubed.recall
     1.0
     """
-    people, groups = _numbers("truth", truth), _numbers("predicted", predicted, alone=True)
-    if people.shape != groups.shape:
-        raise InputError(f"clusters: expected one cluster a face, got {groups.shape} for {people.shape}")
-    n, subjects, clusters = len(people), int(people.max()) + 1, int(groups.max()) + 1
-    cells, together = np.unique(people * clusters + groups, return_counts=True)
-    by_subject = np.bincount(people, minlength=subjects)
-    by_cluster = np.bincount(groups, minlength=clusters)
-    right = _couples(together)
-    found, there = _couples(by_cluster), _couples(by_subject)
-    squares = together.astype(np.float64) ** 2
+    return agreement(contingency(truth, predicted))
+
+
+def agreement(counts: Contingency) -> ClusterAgreement:
+    """`cluster_agreement` of counts."""
+    n = int(counts.by_subject.sum())
+    right, found, there = (_couples(sizes) for sizes in (counts.together, counts.by_cluster, counts.by_subject))
+    squares = counts.together.astype(np.float64) ** 2
     return ClusterAgreement(
         pairwise=PrecisionRecall(right / found if found else 1.0, right / there if there else 1.0),
         bcubed=PrecisionRecall(
-            math.fsum(squares / by_cluster[cells % clusters]) / n,
-            math.fsum(squares / by_subject[cells // clusters]) / n,
+            math.fsum(squares / counts.by_cluster[counts.cluster]) / n,
+            math.fsum(squares / counts.by_subject[counts.subject]) / n,
         ),
         faces=n,
-        subjects=subjects,
-        clusters=clusters,
+        subjects=len(counts.by_subject),
+        clusters=len(counts.by_cluster),
     )
 
 

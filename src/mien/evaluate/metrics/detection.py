@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     from mien.types import Floats
 
-__all__ = ["Annotated", "Detected", "DetectionCurve", "average_precision", "detection_curve", "recall_at_fppi"]
+__all__ = [
+    "Annotated",
+    "BoxMatch",
+    "Detected",
+    "DetectionCurve",
+    "average_precision",
+    "detection_curve",
+    "match_boxes",
+    "recall_at_fppi",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +144,34 @@ def recall_at_fppi(curve: DetectionCurve, fppi: float) -> Rate:
     return Rate(int(curve.true[within[-1]]) if len(within) else 0, curve.faces)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxMatch:
+    """What became of one picture's faces and detections.
+
+    Attributes:
+        outcomes: (M,) int8, one a detection: 1 right, 0 counts for nothing, -1 wrong.
+        finders: (N,) one a face: the surest detection that found it; -1 for a face that was missed.
+    """
+
+    outcomes: NDArray[np.int8]
+    finders: NDArray[np.intp]
+
+
+def match_boxes(truth: Annotated, found: Detected, *, overlap: float = 0.5) -> BoxMatch:
+    """Match the detections of one picture to its faces, by the rule of `detection_curve`.
+
+    Raises:
+        InputError: shapes do not fit, or numbers are not finite.
+    """
+    boxes, guesses = _boxes("annotated", truth.boxes), _boxes("detected", found.boxes)
+    ignore = np.zeros(len(boxes), np.bool_) if truth.ignore is None else np.asarray(truth.ignore, np.bool_)
+    confidence = np.asarray(found.scores, np.float64)
+    if ignore.shape != (len(boxes),) or confidence.shape != (len(guesses),):
+        raise InputError(f"boxes: expected one score a detection, got {confidence.shape} for {len(guesses)}")
+    finders = _matched(boxes, guesses, confidence, overlap)[1]
+    return BoxMatch(_outcomes(boxes, ignore, guesses, confidence, overlap), finders)
+
+
 def _outcomes(
     boxes: Floats, ignore: NDArray[np.bool_], guesses: Floats, confidence: NDArray[np.float64], overlap: float
 ) -> NDArray[np.int8]:
@@ -142,15 +179,28 @@ def _outcomes(
     result = np.full(len(guesses), -1, np.int8)
     if not len(boxes) or not len(guesses):
         return result
-    shared = overlaps(guesses, boxes)
-    owner = shared.argmax(axis=1)
-    hits = shared[np.arange(len(guesses)), owner] >= overlap
-    result[hits & ignore[owner]] = 0
-    order = np.argsort(-confidence, kind="stable")
-    order = order[(hits & ~ignore[owner])[order]]
-    _, first = np.unique(owner[order], return_index=True)
-    result[order[first]] = 1
+    owner, first = _matched(boxes, guesses, confidence, overlap)
+    result[(owner >= 0) & ignore[owner]] = 0
+    result[first[(first >= 0) & ~ignore]] = 1
     return result
+
+
+def _matched(
+    boxes: Floats, guesses: Floats, confidence: NDArray[np.float64], overlap: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(M,) the face that each detection belongs to, and (N,) the surest detection of each face; -1 for none."""
+    owner, first = np.full(len(guesses), -1), np.full(len(boxes), -1)
+    if not len(boxes) or not len(guesses):
+        return owner, first
+    shared = overlaps(guesses, boxes)
+    nearest = shared.argmax(axis=1)
+    hits = shared[np.arange(len(guesses)), nearest] >= overlap
+    owner[hits] = nearest[hits]
+    order = np.argsort(-confidence, kind="stable")
+    order = order[hits[order]]
+    faces, at = np.unique(owner[order], return_index=True)
+    first[faces] = order[at]
+    return owner, first
 
 
 def _curve(scores: NDArray[np.float64], outcomes: NDArray[np.int8], faces: int, images: int) -> DetectionCurve:

@@ -7,6 +7,7 @@ from mien.evaluate.protocols.cfp import CfpPart, CfpProtocol
 from mien.evaluate.protocols.detection import FddbProtocol, WiderProtocol
 from mien.evaluate.protocols.folder import FolderProtocol
 from mien.evaluate.protocols.ijb import IjbProtocol, InsightFaceIjb
+from mien.evaluate.protocols.imglab import ImglabProtocol
 from mien.evaluate.protocols.insightface import InsightFaceProtocol
 from mien.evaluate.protocols.lfw import LfwPairs, LfwPeople
 from mien.evaluate.protocols.megaface import MegafaceProtocol
@@ -35,6 +36,7 @@ __all__ = [
     "FolderProtocol",
     "IdentificationSet",
     "IjbProtocol",
+    "ImglabProtocol",
     "InsightFaceIjb",
     "InsightFaceProtocol",
     "LfwPairs",

@@ -44,6 +44,13 @@ class Line:
         """Its fields: between tabs where there are any, else between spaces."""
         return [part.strip() for part in self.text.split("\t")] if "\t" in self.text else self.text.split()
 
+    def cells(self) -> list[str]:
+        """Its comma-separated fields, without space at their ends. Raises InputError where they are not such."""
+        try:
+            return [cell.strip() for cell in next(csv.reader([self.text], strict=True))]
+        except csv.Error as error:  # an open quote, or a field of more than 128 KiB
+            raise self.wrong(f"comma-separated fields ({error})") from error
+
     def wrong(self, expected: str) -> InputError:
         """The error that says what was expected instead of this line."""
         return InputError(f"{self.where}: expected {expected}, got {self.text[:80]!r}")
@@ -85,10 +92,17 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[Line]:
         text = _head(path, MAX_LIST_BYTES, shown).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{shown}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x}") from error
-    # Only real line ends: str.splitlines also cuts at characters that a name may hold.
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-        if stripped := line.strip():
+    # Only real line ends: str.splitlines also cuts at characters that a name may hold. One at a time: a list of all
+    # lines of a large file would take many times its size.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    start, number = 0, 0
+    while start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        number += 1
+        if stripped := text[start:end].strip():
             yield Line(stripped, f"{shown}, line {number}")
+        start = end + 1
 
 
 def read_table(path: str | os.PathLike[str], columns: tuple[str, ...]) -> Iterator[tuple[Line, dict[str, str]]]:
@@ -101,21 +115,14 @@ def read_table(path: str | os.PathLike[str], columns: tuple[str, ...]) -> Iterat
     first = next(lines, None)
     if first is None:
         raise InputError(f"{source_name(path)}: expected a header with {', '.join(columns)}, got an empty file")
-    header = [name.strip().upper() for name in _cells(first)]
+    header = [name.upper() for name in first.cells()]
     if missing := [name for name in columns if name not in header]:
         raise first.wrong(f"a header with {', '.join(missing)}")
     for line in lines:
-        cells = _cells(line)
+        cells = line.cells()
         if len(cells) != len(header):
             raise line.wrong(f"{len(header)} fields")
-        yield line, dict(zip(header, (cell.strip() for cell in cells), strict=True))
-
-
-def _cells(line: Line) -> list[str]:
-    try:
-        return next(csv.reader([line.text], strict=True))
-    except csv.Error as error:
-        raise line.wrong(f"comma-separated fields ({error})") from error
+        yield line, dict(zip(header, cells, strict=True))
 
 
 def count_of(line: Line, text: str, what: str, *, least: int = 1) -> int:

@@ -31,7 +31,8 @@ class MegafaceProtocol:
 
     Args:
         probes: the folder of probes, with a folder for each person (FaceScrub).
-        distractors: the folder of distractors, of any depth.
+        distractors: the folder of distractors, of any depth; None where they are known by their embeddings only, which
+            is for the measurement to bring: the set then has none.
         probe_list: the probes; all pictures of the folder by default.
         distractor_list: the distractors; all pictures of the folder by default.
         most: use at most so many distractors.
@@ -45,7 +46,7 @@ class MegafaceProtocol:
     def __init__(
         self,
         probes: str | os.PathLike[str],
-        distractors: str | os.PathLike[str],
+        distractors: str | os.PathLike[str] | None,
         *,
         probe_list: str | os.PathLike[str] | None = None,
         distractor_list: str | os.PathLike[str] | None = None,
@@ -79,22 +80,29 @@ class MegafaceProtocol:
                 no distractors or no person with two probes.
         """
         files = PictureFolder(self.probes, allow_links=self._allow_links)
-        others = PictureFolder(self.distractors, allow_links=self._allow_links)
+        others: PictureFolder | None = None
+        background: list[str] = []
+        noisy: list[Exclusion] = []
+        if self.distractors is not None:
+            others = PictureFolder(self.distractors, allow_links=self._allow_links)
+            background, noisy = self._kept(others, 1)
         names, dropped = self._kept(files, 0)
-        background, noisy = self._kept(others, 1)
         order = np.random.default_rng(self.seed).permutation(len(background))[: self.most]
         if any("/" not in name for name in names):
             raise InputError(f"{files.shown}: expected a folder for each person, got pictures beside them")
         people, subject = numbered([name.rpartition("/")[0] for name in names])
         mates = np.bincount(subject, minlength=len(people)) > 1
         known = np.flatnonzero(mates[subject]) if len(subject) else subject
-        if not len(known) or not len(order):
-            lacking = "a person with two probes" if len(order) else "distractors"
+        if not len(known) or (others is not None and not len(order)):
+            lacking = "a person with two probes" if not len(known) else "distractors"
             raise InputError(f"{self.name}: expected {lacking}, got none")
         alone = [Exclusion(people[i], "has one probe, and so no mate to find") for i in np.flatnonzero(~mates).tolist()]
+        among = "embeddings of distractors, in their order"
+        if others is not None:
+            among = f"{len(order)} distractors (drawn with seed {self.seed})"
         rules = (
             "Every probe is searched for each other picture of its person in turn, which is enrolled alone among the "
-            f"{len(order)} distractors (drawn with seed {self.seed}): rank-1 is how often it comes first. "
+            f"{among}: rank-1 is how often it comes first. "
             "Verification: genuine pairs are all pairs of a person's probes, impostor pairs are probes against "
             "distractors; VR at FAR 1e-6."
         )
@@ -110,7 +118,7 @@ class MegafaceProtocol:
             everyone,
             known,
             everyone[:0],
-            others.pictures([background[i] for i in order.tolist()]),
+            () if others is None else others.pictures([background[i] for i in order.tolist()]),
             "each-mate",
             (*dropped, *noisy, *alone),
         )

@@ -257,6 +257,8 @@ class DetectionSet:
         offsets: (N + 1,) where the faces of each picture begin.
         attributes: (M,) numbers by name, such as ``blur``; their meaning is the protocol's.
         folds: (N,) fold of each picture, from 0.
+        landmarks: float32 (M, 5, 2) points in image order (left eye, right eye, nose, corners of the mouth), NaN for
+            faces without them; None where the protocol has none.
     """
 
     name: str
@@ -268,12 +270,15 @@ class DetectionSet:
     attributes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     folds: Indices | None = None
     exclusions: tuple[Exclusion, ...] = ()
+    landmarks: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         put, n = object.__setattr__, len(self.pictures)
         put(self, "boxes", _frozen("DetectionSet", "boxes", self.boxes, np.float32, (None, 4)))
         m = len(self.boxes)
         put(self, "ignore", _frozen("DetectionSet", "ignore", self.ignore, np.bool_, (m,)))
+        if self.landmarks is not None:
+            put(self, "landmarks", _frozen("DetectionSet", "landmarks", self.landmarks, np.float32, (m, 5, 2)))
         put(self, "offsets", _numbers("DetectionSet", "offsets", self.offsets, m + 1, (n + 1,)))
         put(self, "attributes", {k: _frozen("DetectionSet", k, v, None, (m,)) for k, v in self.attributes.items()})
         folds = np.zeros(n, np.intp) if self.folds is None else self.folds

@@ -7,32 +7,28 @@ from typing import TYPE_CHECKING, Final
 from mien.evaluate.report.markup import Child, Markup, element, joined, name
 from mien.evaluate.report.parts import facts, section, table
 from mien.evaluate.report.wording import count, duration
+from mien.evaluate.results import Experiment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mien.evaluate.results import Experiment, ModelFacts
+    from mien.evaluate.detection import DetectorFacts
+    from mien.evaluate.measured import Measured
+    from mien.evaluate.results import ModelFacts
 
-__all__ = ["left_out", "method", "model_card"]
+__all__ = ["detector_card", "left_out", "method", "model_card"]
 
 _EXAMPLES: Final = 5
 _GROUPS: Final = 30
 _LONGEST: Final = 200  # characters of a reason by which things are grouped
 
 
-def left_out(experiment: Experiment) -> Markup:
-    """What was excluded by the protocol, and the pictures that gave no embedding, grouped by reason."""
-    broken = [f for f in experiment.failures if f.unreadable]
-    faceless = [f for f in experiment.failures if not f.unreadable]
-    share = len(experiment.failures) / experiment.pictures if experiment.pictures else 0.0
-    told = (
-        f"{count(len(experiment.failures), 'picture')} of {experiment.pictures:,} ({share * 100:.2f} %) gave no "
-        f"embedding: {len(faceless):,} without a face, {len(broken):,} unreadable. "
-        if experiment.failures
-        else f"All {count(experiment.pictures, 'picture')} gave an embedding. "
-    )
+def left_out(experiment: Experiment | Measured) -> Markup:
+    """What was excluded by the protocol, and the pictures that gave nothing to measure, grouped by reason."""
+    told = _embedded(experiment) if isinstance(experiment, Experiment) else _read(experiment)
+    happened = "no embedding" if isinstance(experiment, Experiment) else "cannot be read"
     groups = [
-        *_groups("no embedding", ((f.reason, f.name) for f in experiment.failures)),
+        *_groups(happened, ((f.reason, f.name) for f in experiment.failures)),
         *_groups("left out", ((e.why, e.what) for e in experiment.exclusions)),
     ]
     shown: list[tuple[Child, ...]] = [
@@ -46,6 +42,27 @@ def left_out(experiment: Experiment) -> Markup:
         table(("why", "how many", "what happened", "such as"), shown, caption="What was left out and why", numbers=1)
         if shown
         else None,
+    )
+
+
+def _read(measured: Measured) -> str:
+    if not measured.failure_rule:  # a table of numbers: no picture was looked at
+        return ""
+    broken = len(measured.failures)
+    if not broken:
+        return f"All {count(measured.pictures, 'picture')} could be read. "
+    return f"{count(broken, 'picture')} of {measured.pictures:,} could not be read. "
+
+
+def _embedded(experiment: Experiment) -> str:
+    broken = [f for f in experiment.failures if f.unreadable]
+    faceless = [f for f in experiment.failures if not f.unreadable]
+    share = len(experiment.failures) / experiment.pictures if experiment.pictures else 0.0
+    if not experiment.failures:
+        return f"All {count(experiment.pictures, 'picture')} gave an embedding. "
+    return (
+        f"{count(len(experiment.failures), 'picture')} of {experiment.pictures:,} ({share * 100:.2f} %) gave no "
+        f"embedding: {len(faceless):,} without a face, {len(broken):,} unreadable. "
     )
 
 
@@ -77,16 +94,16 @@ def _examples(names: list[str], total: int) -> Markup:
     return joined(parts, " …" if total > len(names) else None)
 
 
-def method(experiment: Experiment) -> Markup:
+def method(experiment: Experiment | Measured) -> Markup:
     """The protocol's rules, and what it takes to repeat the measurement."""
     rows: list[tuple[str, Child]] = [
         ("protocol", experiment.protocol),
         ("rules", experiment.rules),
-        ("failures", experiment.failure_rule),
+        *([("failures", experiment.failure_rule)] if experiment.failure_rule else []),
         ("seed", str(experiment.seed)),
         ("date", experiment.date),
         ("time taken", duration(experiment.seconds)),
-        ("pictures", f"{experiment.pictures:,}, of which {experiment.cached:,} embeddings came from the cache"),
+        ("pictures", f"{experiment.pictures:,}{_cached(experiment)}"),
     ]
     return section(
         "method",
@@ -94,6 +111,12 @@ def method(experiment: Experiment) -> Markup:
         facts(rows, caption="How it was measured"),
         element("h3", "Command line") if experiment.command else None,
         element("pre", element("code", experiment.command)) if experiment.command else None,
+    )
+
+
+def _cached(experiment: Experiment | Measured) -> str:
+    return (
+        f", of which {experiment.cached:,} embeddings came from the cache" if isinstance(experiment, Experiment) else ""
     )
 
 
@@ -111,3 +134,15 @@ def model_card(model: ModelFacts) -> Markup:
         *model.facts,
     ]
     return section("model", "Model card", facts(rows, caption="Model card"))
+
+
+def detector_card(detector: DetectorFacts) -> Markup:
+    """The detector that was measured."""
+    rows: list[tuple[str, Child]] = [
+        ("detector", detector.name),
+        ("sha256", element("code", detector.sha256)),
+        ("licence", detector.licence),
+        *([("settings", detector.settings)] if detector.settings else []),
+        *detector.facts,
+    ]
+    return section("model", "Detector", facts(rows, caption="Detector"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mien.evaluate.metrics.verification import Eer
     from mien.evaluate.results import RateAt
 
-__all__ = ["cmc_figure", "det_figure", "figure", "histogram_figure", "roc_figure"]
+__all__ = ["cmc_figure", "det_figure", "figure", "histogram_figure", "percent_target", "roc_figure", "round_floor"]
 
 _POINTS: Final = 1200
 _RULES: Final = 4  # thresholds drawn into a histogram, at most
@@ -78,7 +78,7 @@ def roc_figure(curve: Curve, rows: Sequence[RateAt], x: str, y: str) -> Markup:
     shown = thinned(curve, _POINTS)
     seen = shown.tar[shown.fmr <= across.low * (1 + 1e-9)]
     lowest = min([float(seen[-1]) if len(seen) else 0.0, *(row.low for row in rows if row.low is not None)])
-    up = Axis(y, _round_floor(lowest), 1.0, percent=True)
+    up = Axis(y, round_floor(lowest), 1.0, percent=True)
     items: list[Line | Area | Mark | Rule] = [_trimmed(shown.fmr, shown.tar, "curve")]
     items += [
         Mark(row.target, row.rate, _told(row, f"{y} {percent(row.rate)}"), row.low, row.high)
@@ -93,7 +93,14 @@ def roc_figure(curve: Curve, rows: Sequence[RateAt], x: str, y: str) -> Markup:
 
 
 def histogram_figure(
-    histogram: ScoreHistogram, rows: Sequence[RateAt], same: str, other: str, rate: str, *, log: bool
+    histogram: ScoreHistogram,
+    rows: Sequence[RateAt],
+    same: str,
+    other: str,
+    rate: str,
+    *,
+    log: bool,
+    score_name: str = "score (cosine similarity)",
 ) -> Markup:
     """Both classes' scores, each as shares of its own class, with the thresholds of `rows`.
 
@@ -104,13 +111,14 @@ def histogram_figure(
         other: what the impostor class is called.
         rate: name of the stated rates.
         log: whether the upright axis is logarithmic, which shows the tails.
+        score_name: what is along the lower axis.
     """
     edges = histogram.edges.astype(np.float64)
     shares = [counts / max(int(counts.sum()), 1) for counts in (histogram.impostor, histogram.genuine)]
     peak = max(float(part.max()) for part in shares) or 1.0
     floor = min((float(part[part > 0].min()) for part in shares if part.any()), default=0.1)
     low = 10.0 ** math.floor(math.log10(floor) - 1e-9) if log else 0.0
-    across = Axis("score (cosine similarity)", float(edges[0]), float(edges[-1]))
+    across = Axis(score_name, float(edges[0]), float(edges[-1]))
     up = Axis("share of the class", low, 1.0 if log else peak * 1.05, log=log, percent=True)
     items: list[Line | Area | Mark | Rule] = [
         Area(edges, part, style) for part, style in zip(shares, ("other", "same"), strict=True)
@@ -140,7 +148,7 @@ def cmc_figure(cmc: Cmc) -> Markup:
     ranks = np.arange(1, len(cmc.hits) + 1, dtype=np.float64)
     rates = cmc.hits / cmc.probes
     across = Axis("rank k", 1.0, max(float(ranks[-1]), 2.0))
-    up = Axis("mate among the best k", _round_floor(float(rates[0]) - 0.01), 1.0, percent=True)
+    up = Axis("mate among the best k", round_floor(float(rates[0]) - 0.01), 1.0, percent=True)
     marks = [Mark(float(k), float(r), f"rank {k:.0f}: {percent(r)}") for k, r in zip(ranks, rates, strict=True)]
     drawing = plot(
         across,
@@ -173,7 +181,7 @@ def _floor(trials: int) -> float:
     return min(1 / max(trials, 1), 0.1)
 
 
-def _round_floor(lowest: float) -> float:
+def round_floor(lowest: float) -> float:
     """A round number below the lowest rate that matters: 0, or 1 less a power of ten times 1, 2 or 5."""
     for gap in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
         if lowest >= 1 - gap:

@@ -8,33 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import InputError
-from mien.evaluate.report.account import left_out, method, model_card
-from mien.evaluate.report.identification_report import (
-    identification_headline,
-    identification_sections,
-    identification_subtitle,
-)
+from mien.evaluate.report.account import left_out, method
+from mien.evaluate.report.bodies import body_of
 from mien.evaluate.report.markup import Markup, element, joined, name, text
 from mien.evaluate.report.parts import ReportTable, section, table
 from mien.evaluate.report.style import POLICY, STYLE
-from mien.evaluate.report.verification_report import (
-    verification_headline,
-    verification_sections,
-    verification_subtitle,
-)
-from mien.evaluate.results import VerificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mien.evaluate.results import IdentificationResult
+    from mien.evaluate.report.bodies import Result
 
 __all__ = ["report_page", "write_report"]
 
 
 def write_report(
     folder: str | os.PathLike[str],
-    result: VerificationResult | IdentificationResult,
+    result: Result,
     *,
     tables: Sequence[ReportTable] = (),
 ) -> Path:
@@ -72,30 +62,24 @@ def write_report(
     return target
 
 
-def report_page(result: VerificationResult | IdentificationResult, *, tables: Sequence[ReportTable] = ()) -> str:
+def report_page(result: Result, *, tables: Sequence[ReportTable] = ()) -> str:
     """The page as text. The pictures of its worst errors are read again, and shown small."""
-    experiment = result.experiment
-    if isinstance(result, VerificationResult):
-        kind, subtitle = "Verification", verification_subtitle(result)
-        headline, sections = verification_headline(result), verification_sections(result)
-    else:
-        kind, subtitle = "Identification", identification_subtitle(result)
-        headline, sections = identification_headline(result), identification_sections(result)
+    experiment, body = result.experiment, body_of(result)
+    sections = list(body.sections)
     for number, further in enumerate(tables, start=1):
         sections.append((f"table-{number}", further.title, _further(f"table-{number}", further)))
     sections += [
         ("left-out", "Left out", left_out(experiment)),
         ("method", "Method", method(experiment)),
-        ("model", "Model", model_card(experiment.model)),
+        *([("model", "Model", body.card)] if body.card is not None else []),
     ]
-    model = experiment.model
     top = element(
         "header",
-        element("p", f"{kind} report", class_="kind"),
+        element("p", f"{body.kind} report", class_="kind"),
         element("h1", name(experiment.protocol)),
-        element("p", subtitle, ".", class_="facts"),
-        element("p", f"{model.name} / {model.preset} · detector {model.detector} · {experiment.date}", class_="facts"),
-        headline,
+        element("p", body.subtitle, ".", class_="facts"),
+        element("p", " · ".join([*([body.measured] if body.measured else []), experiment.date]), class_="facts"),
+        body.headline,
         element(
             "nav", [element("a", title, href=f"#{anchor}") for anchor, title, _ in sections], aria_label="Contents"
         ),
@@ -109,11 +93,11 @@ def report_page(result: VerificationResult | IdentificationResult, *, tables: Se
         element("meta", http_equiv="Content-Security-Policy", content=POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
-        element("title", f"{experiment.protocol}: {kind.lower()} report, mien"),
+        element("title", f"{experiment.protocol}: {body.kind.lower()} report, mien"),
         element("style", Markup(STYLE)),
     )
-    body = element("body", top, element("main", [part for _, _, part in sections]), bottom)
-    return joined(Markup("<!doctype html>\n"), element("html", head, body, lang="en"), text("\n"))
+    whole = element("body", top, element("main", [part for _, _, part in sections]), bottom)
+    return joined(Markup("<!doctype html>\n"), element("html", head, whole, lang="en"), text("\n"))
 
 
 def _further(anchor: str, further: ReportTable) -> Markup:

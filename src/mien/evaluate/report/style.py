@@ -71,6 +71,8 @@ list-style:none}
 .pair{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.7rem;break-inside:avoid}
 .pair p{margin:0 0 .45rem;font-variant-numeric:tabular-nums;font-size:.9rem}
 .faces{display:grid;grid-template-columns:1fr 1fr;gap:.6rem}
+.pairs.small{grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr))}
+.faces.one{grid-template-columns:1fr}
 .shot{position:relative;min-width:0}
 .shot img,.nothing{display:block;width:100%;height:auto;aspect-ratio:1;border-radius:6px;background:var(--shade)}
 .nothing{display:grid;place-items:center;color:var(--soft);font-size:.85rem}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-__all__ = ["bounds", "count", "duration", "one_in", "percent", "score"]
+if TYPE_CHECKING:
+    from mien.evaluate.results import ModelFacts
+
+__all__ = ["bounds", "count", "duration", "of_model", "one_in", "percent", "score"]
 
 
 def percent(rate: float | None) -> str:
@@ -74,3 +78,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def of_model(model: ModelFacts) -> str:
+    """What was measured, in a line."""
+    return f"{model.name} / {model.preset} · detector {model.detector}"
