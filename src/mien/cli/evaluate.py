@@ -9,6 +9,7 @@ import typer
 
 from mien.cli.evaluate_groups import Bins, Gaps, GroupsFile, MeasuredToo, group_request
 from mien.cli.evaluate_megaface import Megaface, run_megaface
+from mien.cli.evaluate_groups import Bins, Gaps, GroupsFile, MeasuredToo, group_request
 from mien.cli.evaluate_output import deliver
 from mien.cli.evaluate_run import (
     IDENTIFY_PROTOCOLS,
@@ -83,6 +84,11 @@ def verify(
     gaps: Gaps = None,
     measure: MeasuredToo = None,
     alike_fmr: Annotated[float, typer.Option("--alike-fmr", help="List people who are too alike at this FMR.")] = 0.001,
+    groups: GroupsFile = None,
+    bins: Bins = None,
+    gaps: Gaps = None,
+    measure: MeasuredToo = None,
+    alike_fmr: Annotated[float, typer.Option("--alike-fmr", help="List people who are too alike at this FMR.")] = 0.001,
     most: Most = None,
     preset: PresetName = None,
     model: ModelName = None,
@@ -104,6 +110,7 @@ def verify(
     from mien.evaluate.rates import FARS
     from mien.evaluate.verification import listed_scores, verify_set
 
+    request = group_request(groups, bins, gaps, measure)
     request = group_request(groups, bins, gaps, measure)
     run = Run(
         context,
@@ -156,6 +163,9 @@ def identify(
     groups: GroupsFile = None,
     bins: Bins = None,
     measure: MeasuredToo = None,
+    groups: GroupsFile = None,
+    bins: Bins = None,
+    measure: MeasuredToo = None,
     most: Most = None,
     preset: PresetName = None,
     model: ModelName = None,
@@ -176,6 +186,7 @@ def identify(
     """Whose picture is this, or nobody's? DIR at stated FPIRs with strangers among the probes, and ranks (CMC)."""
     from mien.evaluate.identification import FPIRS, all_pictures, identify_set
 
+    request = group_request(groups, bins, None, measure)
     request = group_request(groups, bins, None, measure)
     run = Run(
         context,

@@ -17,6 +17,7 @@ from mien.evaluate.rates import FARS, summary
 from mien.evaluate.results import Accuracy, PairOfShots
 from mien.evaluate.twins import TooAlike, point_for, too_alike
 from mien.match import VERIFY_FMR
+from mien.match.rates import check_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,7 @@ def verify_all_pairs(
     Raises:
         InputError: there is no genuine or no impostor pair with two embeddings.
     """
+    check_rate("alike_fmr", alike_fmr)
     found, subject = embedded.found, data.subject
     people, rows = np.unique(subject[found]), embedded.vectors[found]
     if not len(rows):

@@ -11,6 +11,7 @@ from mien.evaluate.metrics.fixed_threshold import pair_rates, share_rates, wilso
 from mien.evaluate.metrics.thresholds import float32_at_least, smallest_threshold
 from mien.evaluate.rates import insufficient
 from mien.evaluate.results import RateAt, rate_key
+from mien.evaluate.twins import point_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ __all__ = [
     "Groups",
     "WorstThreshold",
     "probe_rates",
+    "shown_point",
     "verification_rates",
 ]
 
@@ -112,6 +114,15 @@ class AttributeRates:
     rows: tuple[GroupRow, ...]
     worst: tuple[WorstThreshold, ...]
 
+    def worst_first(self, index: int) -> list[GroupRow]:
+        """The groups by falling rate of false alarms at one stated rate, then of misses; "insufficient data" last."""
+
+        def order(row: GroupRow) -> tuple[float, float]:
+            false, missed = row.at[index].false.value, row.at[index].missed.value
+            return 1.0 if false is None else -false, 1.0 if missed is None else -missed
+
+        return sorted(self.rows, key=order)
+
 
 @dataclass(frozen=True, slots=True)
 class Groups:
@@ -181,6 +192,11 @@ class Groups:
 
     def _words(self) -> tuple[str, str, str, str]:
         return ("fmr", "tar", "far", "pairs") if self.verification else ("fpir", "dir", "fpir", "probes")
+
+
+def shown_point(groups: Groups) -> RateAt | None:
+    """The stated rate that people are shown, if there is enough data for one: 0.001 of pairs, 0.01 of probes."""
+    return point_for(groups.overall, 1e-3 if groups.verification else 1e-2)
 
 
 def verification_rates(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mien.evaluate.protocols.pictures import Picture
     from mien.types import Floats, Pixels
 
-__all__ = ["MEASURED", "measured_attributes", "yaw"]
+__all__ = ["MEASURED", "check_measured", "is_grey", "measured_attributes", "yaw"]
 
 MEASURED: Final = ("colour", "size", "turn")
 """What can be measured: grey against colour, pixels between the eyes, and how far the head is turned."""
@@ -47,9 +47,7 @@ def measured_attributes(names: Sequence[str], pictures: Sequence[Picture], embed
     Raises:
         InputError: there is no such attribute.
     """
-    for name in names:
-        if name not in MEASURED:
-            raise InputError(f"--measure: expected some of {', '.join(MEASURED)}, got {name!r}")
+    check_measured(names)
     found = []
     for name in dict.fromkeys(names):
         if name == "colour":
@@ -60,6 +58,13 @@ def measured_attributes(names: Sequence[str], pictures: Sequence[Picture], embed
         else:
             found.append(_placed("turn", np.abs(yaw(embedded.landmarks)), TURNS, embedded))
     return found
+
+
+def check_measured(names: Sequence[str]) -> None:
+    """Raises InputError: a name is not in `MEASURED`."""
+    for name in names:
+        if name not in MEASURED:
+            raise InputError(f"--measure: expected some of {', '.join(MEASURED)}, got {name!r}")
 
 
 def yaw(landmarks: Floats) -> Floats:

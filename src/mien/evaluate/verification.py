@@ -21,6 +21,7 @@ from mien.evaluate.protocols.pooling import pool_templates
 from mien.evaluate.protocols.sets import PairSet, SubjectSet, TemplateSet
 from mien.evaluate.rates import FARS, Worst, summary
 from mien.evaluate.results import Accuracy, PairOfShots
+from mien.match import VERIFY_FMR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +101,7 @@ def verify_set(
     *,
     fars: Sequence[float] = FARS,
     chosen_on: tuple[str, ListedScores] | None = None,
+    alike_fmr: float = VERIFY_FMR,
 ) -> VerificationResult:
     """Measure a protocol.
 
@@ -110,12 +112,13 @@ def verify_set(
         fars: false acceptance rates to report TAR at.
         chosen_on: name and scores of another list, on which the threshold for accuracy is chosen where `data` has one
             fold only.
+        alike_fmr: as `verify_all_pairs`.
 
     Raises:
         InputError: no pair of one of the two kinds is left, or a rate is none.
     """
     if isinstance(data, SubjectSet):
-        return verify_all_pairs(data, embedded, setup, fars=fars, top=WORST)
+        return verify_all_pairs(data, embedded, setup, fars=fars, top=WORST, alike_fmr=alike_fmr)
     pairs = listed_scores(data, embedded)
     kept = pairs.counted(setup.failures)
     scores = split_scores(kept.scores, kept.same)

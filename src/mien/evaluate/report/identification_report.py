@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mien.evaluate.report.figures import cmc_figure, det_figure, histogram_figure, percent_target, roc_figure
+from mien.evaluate.report.groups_report import alike_sections, group_sections
 from mien.evaluate.report.markup import Markup, element
 from mien.evaluate.report.parts import cards, pair_list, section
 from mien.evaluate.report.verification_report import rates_table
@@ -75,7 +76,8 @@ def identification_sections(result: IdentificationResult) -> list[tuple[str, str
     if charts:
         found.append(("curves", "Curves", element("div", charts, class_="charts")))
     found.append(("errors", "Worst errors", _errors(result)))
-    return [(anchor, title, section(anchor, title, body)) for anchor, title, body in found]
+    sections = [(anchor, title, section(anchor, title, body)) for anchor, title, body in found]
+    return [*sections[:-1], *group_sections(result.groups), sections[-1], *alike_sections(result.too_alike)]
 
 
 def _errors(result: IdentificationResult) -> Markup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mien.evaluate.report.figures import det_figure, histogram_figure, percent_target, roc_figure
+from mien.evaluate.report.groups_report import alike_sections, group_sections
 from mien.evaluate.report.markup import Child, Markup, element
 from mien.evaluate.report.parts import cards, pair_list, section, table
 from mien.evaluate.report.wording import bounds, count, one_in, percent, score
@@ -84,7 +85,14 @@ def verification_sections(result: VerificationResult) -> list[tuple[str, str, Ma
         found.append(
             ("folds", "Accuracy", element("p", f"{result.accuracy.rule[:1].upper()}{result.accuracy.rule[1:]}."))
         )
-    return [(anchor, title, section(anchor, title, body)) for anchor, title, body in found]
+    sections = [(anchor, title, section(anchor, title, body)) for anchor, title, body in found]
+    return [
+        *sections[:2],
+        *group_sections(result.groups),
+        sections[2],
+        *alike_sections(result.too_alike),
+        *sections[3:],
+    ]
 
 
 def rates_table(rows: tuple[RateAt, ...], alarm: str, success: str) -> Markup:
