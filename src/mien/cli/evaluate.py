@@ -9,7 +9,6 @@ import typer
 
 from mien.cli.evaluate_groups import Bins, Gaps, GroupsFile, MeasuredToo, group_request
 from mien.cli.evaluate_megaface import Megaface, run_megaface
-from mien.cli.evaluate_groups import Bins, Gaps, GroupsFile, MeasuredToo, group_request
 from mien.cli.evaluate_output import deliver
 from mien.cli.evaluate_run import (
     IDENTIFY_PROTOCOLS,
@@ -84,11 +83,6 @@ def verify(
     gaps: Gaps = None,
     measure: MeasuredToo = None,
     alike_fmr: Annotated[float, typer.Option("--alike-fmr", help="List people who are too alike at this FMR.")] = 0.001,
-    groups: GroupsFile = None,
-    bins: Bins = None,
-    gaps: Gaps = None,
-    measure: MeasuredToo = None,
-    alike_fmr: Annotated[float, typer.Option("--alike-fmr", help="List people who are too alike at this FMR.")] = 0.001,
     most: Most = None,
     preset: PresetName = None,
     model: ModelName = None,
@@ -111,7 +105,6 @@ def verify(
     from mien.evaluate.verification import listed_scores, verify_set
 
     request = group_request(groups, bins, gaps, measure)
-    request = group_request(groups, bins, gaps, measure)
     run = Run(
         context,
         failures=failures,
@@ -126,6 +119,7 @@ def verify(
     mega = Megaface(distractors, size, probe_list, distractor_list, probe_noise, distractor_noise)
     if mega.asked(protocol):
         only = {"--pairs": pairs, "--people": people, "--most": most, "--threshold-pairs": threshold_pairs}
+        only |= {"--groups": groups, "--bin": bins, "--gap": gaps, "--measure": measure}
         mega.only(only)
         deliver(run_megaface(run, folder, mega, missing=_missing(skip_missing), fars=far), out, as_json=as_json)
         return
@@ -163,9 +157,6 @@ def identify(
     groups: GroupsFile = None,
     bins: Bins = None,
     measure: MeasuredToo = None,
-    groups: GroupsFile = None,
-    bins: Bins = None,
-    measure: MeasuredToo = None,
     most: Most = None,
     preset: PresetName = None,
     model: ModelName = None,
@@ -187,7 +178,6 @@ def identify(
     from mien.evaluate.identification import FPIRS, all_pictures, identify_set
 
     request = group_request(groups, bins, None, measure)
-    request = group_request(groups, bins, None, measure)
     run = Run(
         context,
         failures=failures,
@@ -201,7 +191,16 @@ def identify(
     )
     mega = Megaface(distractors, size, probe_list, distractor_list, probe_noise, distractor_noise)
     if mega.asked(protocol):
-        mega.only({"--people": people, "--most": most, "--fpir": fpir})
+        mega.only(
+            {
+                "--people": people,
+                "--most": most,
+                "--fpir": fpir,
+                "--groups": groups,
+                "--bin": bins,
+                "--measure": measure,
+            }
+        )
         deliver(run_megaface(run, folder, mega, missing=_missing(skip_missing)), out, as_json=as_json)
         return
     lists = Lists(folder=folder, people=people, missing=_missing(skip_missing), most=most, seed=seed)

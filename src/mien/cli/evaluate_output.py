@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mien.cli.evaluate_groups import show_groups
-from mien.cli.evaluate_groups import show_groups
 from mien.cli.output import emit_json, finish, print_line, print_table, printable, say
 from mien.errors import InputError
 
