@@ -118,7 +118,12 @@ def verify(
     )
     mega = Megaface(distractors, size, probe_list, distractor_list, probe_noise, distractor_noise)
     if mega.asked(protocol):
-        only = {"--pairs": pairs, "--people": people, "--most": most, "--threshold-pairs": threshold_pairs}
+        only: dict[str, object] = {
+            "--pairs": pairs,
+            "--people": people,
+            "--most": most,
+            "--threshold-pairs": threshold_pairs,
+        }
         only |= {"--groups": groups, "--bin": bins, "--gap": gaps, "--measure": measure}
         mega.only(only)
         deliver(run_megaface(run, folder, mega, missing=_missing(skip_missing), fars=far), out, as_json=as_json)

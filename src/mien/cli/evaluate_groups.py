@@ -98,7 +98,9 @@ def _show(groups: Groups, attribute: AttributeRates) -> None:
         )
     print_table(header, rows, right=[title for title in header if title])
     worst = attribute.worst[index]
-    if worst.threshold is not None and worst.success is not None and worst.before is not None:
+    if worst.threshold is not None and point.threshold is not None and worst.threshold <= point.threshold:
+        print_line("no group with enough data needs a higher threshold than everybody together")
+    elif worst.threshold is not None and worst.success is not None and worst.before is not None:
         success = "TAR" if groups.verification else "DIR"
         print_line(
             f"{worst.group} needs the highest threshold, {worst.threshold:.4f}; with it for everybody "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from mien.evaluate.groups_values import Attribute, Coverage
     from mien.evaluate.protocols.pictures import Picture
     from mien.evaluate.protocols.sets import IdentificationSet
-    from mien.evaluate.results import IdentificationResult, RateAt, VerificationResult
+    from mien.evaluate.results import Experiment, IdentificationResult, RateAt, VerificationResult
     from mien.evaluate.verification import ListedScores, VerificationSet
 
 __all__ = ["GroupRequest", "with_probe_groups", "with_verification_groups"]
@@ -86,6 +87,7 @@ def with_verification_groups(
     Raises:
         InputError: the attributes do not fit the protocol.
     """
+    began = time.monotonic()
     attributes, coverage = request.attributes(data.pictures, _people(data), embedded)
     points = tuple(row for row in result.tar_at_far if row.threshold is not None)
     floor = _floor(points)
@@ -107,7 +109,8 @@ def with_verification_groups(
                 attribute = each.of_templates(data.templates.members, data.templates.offsets)
             parts = _listed(data, listed, attribute, floor, failed=failed)
         found.append(verification_rates(attribute, parts, points, overall, seed=seed))
-    return replace(result, groups=Groups(True, _source(request), coverage, points, tuple(found)))
+    groups = Groups(True, _source(request), coverage, points, tuple(found))
+    return replace(result, experiment=_longer(result.experiment, began), groups=groups)
 
 
 def with_probe_groups(
@@ -127,6 +130,7 @@ def with_probe_groups(
     if request.gaps:
         raise InputError("--gap: a probe is compared with everybody enrolled, so it has no gap to one other side")
     assert result.probes is not None
+    began = time.monotonic()
     templates, own = data.templates, len(data.pictures)
     whose = np.zeros(own, np.intp)
     whose[templates.members] = np.repeat(templates.subject, np.diff(templates.offsets))
@@ -148,7 +152,8 @@ def with_probe_groups(
         probed = replace(each, codes=each.codes[result.probes])
         subjects = templates.subject[result.probes]
         found.append(probe_rates(probed, search, subjects, points, overall, seed=seed))
-    return replace(result, groups=Groups(False, _source(request), coverage, points, tuple(found)))
+    groups = Groups(False, _source(request), coverage, points, tuple(found))
+    return replace(result, experiment=_longer(result.experiment, began), groups=groups)
 
 
 def _people(data: VerificationSet) -> list[str] | None:
@@ -178,6 +183,10 @@ def _listed(
 def _floor(points: Sequence[RateAt]) -> np.float32:
     thresholds = [row.threshold for row in points if row.threshold is not None]
     return float32_at_least(min(thresholds)) if thresholds else np.float32(np.inf)
+
+
+def _longer(experiment: Experiment, began: float) -> Experiment:
+    return replace(experiment, seconds=experiment.seconds + time.monotonic() - began)
 
 
 def _source(request: GroupRequest) -> str:

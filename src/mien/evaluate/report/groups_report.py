@@ -10,7 +10,7 @@ from mien.evaluate.report.groups_plot import DotRow, dots
 from mien.evaluate.report.markup import Child, Markup, element, joined, name
 from mien.evaluate.report.parts import MAX_PAIRS, section, table
 from mien.evaluate.report.thumbnails import thumbnail
-from mien.evaluate.report.wording import bounds, count, percent, score
+from mien.evaluate.report.wording import count, percent, score
 
 if TYPE_CHECKING:
     from mien.evaluate.groups import AttributeRates, GroupRow, Groups, WorstThreshold
@@ -95,7 +95,9 @@ def _attribute(attribute: AttributeRates, groups: Groups, point: RateAt, index: 
     labels = (f"{names[0]} at the shared threshold", f"{names[1]} at the shared threshold")
     plot = dots(drawn, labels, overall, title=f"Error rates by {attribute.name}") if told else None
     what = "pictures" if groups.verification else "probes"
-    caption = f"Lines are 95 % intervals. {attribute.name} is not known of {attribute.unknown:,} {what}."
+    caption = "Lines are 95 % intervals."
+    if attribute.unknown:
+        caption += f" {attribute.name[:1].upper()}{attribute.name[1:]} is not known of {attribute.unknown:,} {what}."
     return element(
         "div",
         figure(plot, f"By {attribute.name}", caption) if plot else element("h3", f"By {attribute.name}"),
@@ -134,7 +136,7 @@ def _table(
         if reason
     }
     how = {rate.interval for row in rows for rate in (row.at[index].false, row.at[index].missed) if not rate.reason}
-    notes = [*(f"Intervals: {_together(how)}." if how else "",), *(f"{reason}." for reason in sorted(reasons)[:8])]
+    notes = [f"Intervals: {_together(how)}." if how else "", f"{'; '.join(sorted(reasons)[:8])}." if reasons else ""]
     return joined(
         table(columns, shown, caption=f"Error rates by {attribute.name}", numbers=len(columns) - 1),
         [element("p", note, class_="note") for note in notes if note],
@@ -151,13 +153,22 @@ def _together(how: set[str]) -> str:
 def _rate(rate: CountedRate) -> Markup:
     if rate.value is None:
         return element("span", "insufficient data", class_="sub")
-    return joined(percent(rate.value), " ", element("span", bounds(rate.low, rate.high), class_="sub"))
+    interval = f"{_digits(rate.low)}–{_digits(rate.high)} %"
+    return joined(f"{_digits(rate.value)} % ", element("span", interval, class_="sub"))
+
+
+def _digits(rate: float) -> str:
+    """In percent with three digits, two decimals at least: groups differ by little."""
+    share = rate * 100
+    return f"{share:.2f}" if share >= 1 else f"{share:.3g}"
 
 
 def _worst(worst: WorstThreshold, groups: Groups, point: RateAt) -> Markup:
     alarm, success = ("FAR", "TAR") if groups.verification else ("FPIR", "DIR")
     if worst.threshold is None:
         return element("p", f"No group has enough data to tell a threshold for {alarm} {percent_target(point.target)}.")
+    if point.threshold is not None and worst.threshold <= point.threshold:
+        return element("p", "No group with enough data needs a higher threshold than everybody together.")
     said = (
         f" needs the highest threshold, {score(worst.threshold)}, to keep {alarm} {percent_target(worst.target)}. With "
         f"it for everybody, {alarm} is {percent(worst.false)} and {success} {percent(worst.success)}, "
