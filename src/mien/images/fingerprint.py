@@ -52,14 +52,15 @@ def bit_distance(a: ArrayLike, b: ArrayLike) -> NDArray[np.int64]:
         count: NDArray[np.int64] = np.bitwise_count(different).astype(np.int64)
         return count
     bytes_of = np.ascontiguousarray(different)[..., None].view(np.uint8)
-    return np.unpackbits(bytes_of, axis=-1).sum(-1, dtype=np.int64)
+    count = np.unpackbits(bytes_of, axis=-1).sum(-1, dtype=np.int64)
+    return count
 
 
 def near_pairs(fingerprints: ArrayLike, *, most: int) -> Iterator[NDArray[np.intp]]:
     """All pairs (i < j) of fingerprints that differ in at most `most` bits, each once.
 
     Fingerprints that differ in at most k bits agree in at least one of k + 1 parts: only those that share a part are
-    compared, so a million take seconds rather than hours. Exact.
+    compared, so 100,000 take a second and a million two minutes. Exact.
 
     Args:
         fingerprints: (N,) numbers below 2**64.
