@@ -166,10 +166,13 @@ def measure_megaface(
         if size in wanted:
             first = pairs.scores > best[pairs.probe]  # ties count against the system
             hits = np.bincount(owner[first], minlength=len(people))
-            ranks.append(_rank(size, searched, hits, of_person, setup.seed))
+            rate = float(hits.sum() / of_person.sum())
+            ranks.append(RankAt(size, searched, rate, *_interval(hits, of_person, setup.seed)))
     if not searched:
         raise InputError(f"{data.name}: no face was found in any distractor")
     missing = int(of_person.sum()) - len(pairs.scores)
+    # A pair of a failed probe belongs to its person, too, whom resampling draws.
+    lost = np.repeat(np.arange(len(people)), of_person - np.bincount(owner, minlength=len(people)))
     genuine = np.concatenate([pairs.scores, np.full(missing, FAILED_SCORE, np.float32)])
     highest = ScoreTail(np.clip(tail.sorted()[0], -1, 1), searched * len(rows))
     rule = f"{_RULES[setup.failures]} That concerns {int((~found).sum())} probes, {missing} pairs and "
@@ -181,7 +184,10 @@ def measure_megaface(
         pairs=len(genuine),
         distractors=wanted[-1],
         ranks=tuple(ranks),
-        tar_at_far=tuple(_tar(genuine, highest, far) for far in sorted(set(fars), reverse=True)),
+        tar_at_far=tuple(
+            _tar(genuine, np.concatenate([owner, lost]), of_person, highest, far=far, seed=setup.seed)
+            for far in sorted(set(fars), reverse=True)
+        ),
         genuine_mean=float(genuine.mean(dtype=np.float64)),
         impostors=highest.total,
     )
@@ -212,23 +218,25 @@ def _scans(
         yield stop, scan
 
 
-def _rank(size: int, searched: int, hits: NDArray[np.int64], of_person: NDArray[np.int64], seed: int) -> RankAt:
-    """Rank 1 from how many pairs of each person are right, and how many there are."""
-    rate, total = float(hits.sum() / of_person.sum()), int(of_person.sum())
-    if len(hits) < 2 or rate in {0.0, 1.0}:  # where nothing went wrong, nothing does in a replicate
-        low, high = wilson(int(hits.sum()), total)
-        return RankAt(size, searched, rate, low, high, WILSON)
-    sums = resampled_sums(np.stack([hits, of_person], axis=1).astype(np.float64), _REPLICATES, seed)
-    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5]).tolist()
-    how = f"bootstrap over {len(hits)} people, {_REPLICATES} replicates"
-    return RankAt(size, searched, rate, low, high, how)
-
-
-def _tar(genuine: Floats, tail: ScoreTail, far: float) -> RateAt:
+def _tar(
+    genuine: Floats, owner: NDArray[np.intp], of_person: NDArray[np.int64], tail: ScoreTail, *, far: float, seed: int
+) -> RateAt:
     if far * tail.total * (1 + 1e-12) < 1:
         return insufficient(far, tail.total, "comparisons with distractors")
     if allowed_errors(far, tail.total) >= len(tail.scores):
         reason = f"only the {len(tail.scores)} highest scores are kept, and this rate needs more of them"
         return RateAt(far, None, None, None, None, None, reason=reason)
     found = tar_at_far_of_tail(genuine, tail, far)
-    return RateAt(far, found.tar, found.low, found.high, found.threshold, found.far, WILSON)
+    hits = np.bincount(owner[genuine >= np.float32(found.threshold)], minlength=len(of_person))
+    low, high, how = _interval(hits, of_person, seed)
+    return RateAt(far, found.tar, low, high, found.threshold, found.far, how)
+
+
+def _interval(hits: NDArray[np.int64], of_person: NDArray[np.int64], seed: int) -> tuple[float, float, str]:
+    """Of the share of pairs that are right, from those of each person and how many each has."""
+    right, total = int(hits.sum()), int(of_person.sum())
+    if len(hits) < 2 or right in {0, total}:  # where nothing went wrong, nothing does in a replicate
+        return *wilson(right, total), WILSON
+    sums = resampled_sums(np.stack([hits, of_person], axis=1).astype(np.float64), _REPLICATES, seed)
+    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5]).tolist()
+    return low, high, f"bootstrap over {len(hits)} people, {_REPLICATES} replicates"

@@ -58,12 +58,14 @@ def summary(
     except InputError:  # a single score of a kind, or all are equal
         distance = None
     began = time.monotonic()
+    equal, why = _eer_interval(pairs, experiment.seed)
     result = VerificationResult(
         experiment=experiment,
         scores=scores,
         accuracy=accuracy,
         eer=eer(scores),
-        eer_interval=_eer_interval(pairs, experiment.seed),
+        eer_interval=equal,
+        eer_reason=why,
         auc=auc(scores),
         d_prime=distance if distance is not None and distance < float("inf") else None,
         tar_at_far=tuple(_tar(scores, pairs, far, experiment.seed) for far in sorted(set(fars), reverse=True)),
@@ -101,14 +103,15 @@ def _tar(scores: ScoreSet, pairs: SubjectPairs | None, far: float, seed: int) ->
     return RateAt(far, found.tar, low, high, found.threshold, found.far, how)
 
 
-def _eer_interval(pairs: SubjectPairs | None, seed: int) -> tuple[float, float, str] | None:
+def _eer_interval(pairs: SubjectPairs | None, seed: int) -> tuple[tuple[float, float, str] | None, str]:
+    """The interval and how it was found, or None and why there is none."""
     if pairs is None:
-        return None
+        return None, "the protocol does not tell whose pictures they are, so people cannot be resampled"
     try:
         found = bootstrap_eer(pairs, replicates=replicates_for(len(pairs.impostor)), seed=seed)
-    except InputError:
-        return None
-    return found.low, found.high, _how(pairs, found.replicates)
+    except InputError as error:
+        return None, str(error)
+    return (found.low, found.high, _how(pairs, found.replicates)), ""
 
 
 def _long_enough(pairs: SubjectPairs, needed: int) -> bool:

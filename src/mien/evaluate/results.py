@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from mien.evaluate.groups import Groups
+    from mien.evaluate.groups_results import Groups
     from mien.evaluate.metrics.curves import Curve
     from mien.evaluate.metrics.folds import FoldAccuracy
     from mien.evaluate.metrics.identification import Cmc, Search
@@ -243,6 +243,7 @@ class VerificationResult:
         accuracy: over folds.
         eer: the equal error rate.
         eer_interval: its (low, high) and how it was found; None where it could not be.
+        eer_reason: why there is none; empty where there is one.
         auc, d_prime: area under the ROC; distance of the classes, or None where it is not defined.
         tar_at_far: by falling FAR.
         curve: ROC and DET, thinned for drawing.
@@ -265,6 +266,7 @@ class VerificationResult:
     histogram: ScoreHistogram
     false_matches: tuple[PairOfShots, ...] = ()
     false_non_matches: tuple[PairOfShots, ...] = ()
+    eer_reason: str = ""
     too_alike: TooAlike | None = None
     groups: Groups | None = None
 
@@ -277,7 +279,7 @@ class VerificationResult:
             "pairs": len(genuine) + len(impostor),
             "accuracy": self.accuracy.record(),
             "eer": self.eer.rate,
-            "eer_interval": {"low": low, "high": high, "interval": how},
+            "eer_interval": {"low": low, "high": high, "interval": how, "reason": self.eer_reason or None},
             "eer_threshold": self.eer.threshold,
             "auc": self.auc,
             "d_prime": self.d_prime,

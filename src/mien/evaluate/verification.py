@@ -80,7 +80,9 @@ def listed_scores(data: PairSet | TemplateSet, embedded: Embedded) -> ListedScor
     vectors, found = embedded.vectors, embedded.found
     if isinstance(data, TemplateSet):
         vectors, found = pool_templates(vectors, data.templates, found=found)
-        subject: NDArray[np.intp] | None = data.templates.subject
+        owners = data.templates.subject[data.pairs]
+        # A layout that does not tell people numbers every template for itself.
+        subject = data.templates.subject if np.array_equal(owners[:, 0] == owners[:, 1], data.same) else None
         standing = data.templates.members[data.templates.offsets[:-1]]  # its first picture stands for a template
     else:
         subject, standing = data.subject, np.arange(len(vectors))

@@ -118,7 +118,7 @@ class ImglabProtocol:
             "be ignored are neither missed nor wrong."
         )
         return DetectionSet(
-            "imglab",
+            f"imglab, {Path(self.truth).name}",
             rules,
             files.pictures(path for path, _ in kept),
             np.array([face.box for face in faces], np.float32),

@@ -38,11 +38,17 @@ def left_out(experiment: Experiment | Measured) -> Markup:
         "left-out",
         "What was left out",
         element("p", told, experiment.failure_rule),
-        element("p", "The protocol's own lists were used in full.") if not experiment.exclusions else None,
+        element("p", _in_full(experiment)) if not experiment.exclusions else None,
         table(("why", "how many", "what happened", "such as"), shown, caption="What was left out and why", numbers=1)
         if shown
         else None,
     )
+
+
+def _in_full(experiment: Experiment | Measured) -> str:
+    if experiment.failure_rule:
+        return "The protocol's own lists were used in full."
+    return "Every row of the table was used."
 
 
 def _read(measured: Measured) -> str:

@@ -81,17 +81,17 @@ def _worst(result: ClusterResult) -> Markup:
         (name(r.person), f"{r.faces:,}", f"{r.clusters:,}", f"{r.largest:,}", f"{r.lost_pairs:,}") for r in result.split
     ]
     merged: list[tuple[Child, ...]] = [
-        (name(r.cluster), f"{r.faces:,}", f"{r.people:,}", name(r.most), f"{r.largest:,}", f"{r.wrong_pairs:,}")
+        (name(r.cluster), f"{r.faces:,}", f"{r.people:,}", f"{r.largest:,}", f"{r.wrong_pairs:,}", name(r.most))
         for r in result.merged
     ]
     columns = ("person", "faces", "clusters", "in the largest", "pairs parted")
-    mixed = ("cluster", "faces", "people", "most are of", "how many", "pairs wrongly together")
+    mixed = ("cluster", "faces", "people", "of one of them at most", "pairs wrongly together", "of whom most are")
     return element(
         "div",
         element("h3", "People who are split"),
         table(columns, split, caption="People who are split", numbers=4) if split else element("p", "There are none."),
         element("h3", "Clusters of several people"),
-        table(mixed, merged, caption="Clusters of several people", numbers=5)
+        table(mixed, merged, caption="Clusters of several people", numbers=4)
         if merged
         else element("p", "There are none."),
         pair_list(

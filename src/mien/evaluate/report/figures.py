@@ -66,7 +66,7 @@ def det_figure(curve: Curve, rows: Sequence[RateAt], x: str, y: str, *, eer: Eer
     if eer is not None:
         items.append(Mark(eer.rate, eer.rate, f"{x} = {y} = {percent(eer.rate)}", style="mark equal"))
     drawing = plot(across, up, items, title=f"DET curve: {y} against {x}", description=_story(rows, y, success=False))
-    legend = [("mark", "at stated rates, with 95 % interval")]
+    legend = [("mark", "at stated rates, with 95 % interval")] if rows else []
     if eer is not None:
         legend.append(("equal", "equal error rate"))
     return figure(drawing, "DET", "Lower left is better. " + _edge(curve), *legend)

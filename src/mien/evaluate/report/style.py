@@ -35,7 +35,7 @@ a{color:var(--curve)}
 .card dt{font-size:.875rem;color:var(--soft)}
 .card dd{margin:0}
 .card .value{font-size:1.65rem;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,27rem),1fr));gap:1rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,27rem),1fr));gap:1rem}
 figure{margin:0}
 .chart{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1rem;min-width:0}
 .plot{display:block;width:100%;height:auto;font-size:14px}
@@ -72,6 +72,7 @@ list-style:none}
 .pair p{margin:0 0 .45rem;font-variant-numeric:tabular-nums;font-size:.9rem}
 .faces{display:grid;grid-template-columns:1fr 1fr;gap:.6rem}
 .pairs.small{grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr))}
+.group+.group{margin-top:2.5rem}.group .chart{margin-bottom:.8rem}
 .faces.one{grid-template-columns:1fr}
 .shot{position:relative;min-width:0}
 .shot img,.nothing{display:block;width:100%;height:auto;aspect-ratio:1;border-radius:6px;background:var(--shade)}
