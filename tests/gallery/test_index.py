@@ -8,17 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.gallery.index import Snapshot
-from mien.gallery.records import Changes, Position
+from mien.gallery.records import Changes, Known, Position
 
 
-def changes(rows=(), owners=(), names=None, removed=(), dimension=4):
+def changes(rows=(), owners=(), names=None, removed=(), dimension=4, first=1, **more):
     return Changes(
-        Position(),
+        Position(face=first + len(owners) - 1),
+        np.arange(first, first + len(owners)),
         np.asarray(rows, np.float32).reshape(len(owners), dimension),
         np.asarray(owners, np.int64),
         [f"face {i}" for i in owners],
-        dict(names or {}),
+        {i: Known(name) for i, name in (names or {}).items()},
         set(removed),
+        **more,
     )
 
 
@@ -76,7 +78,7 @@ def test_removed_faces_leave_memory():
     snapshot = Snapshot().follow(changes(unit_rows(rng, 100), range(1, 101), {i: str(i) for i in range(1, 101)}))
     for i in range(1, 100):
         snapshot = snapshot.follow(changes(removed=[i]))
-    assert (len(snapshot), snapshot.count, len(snapshot._pictures), list(snapshot.names)) == (1, 1, 1, [100])
+    assert (len(snapshot), snapshot.count, len(snapshot._pictures), list(snapshot.people)) == (1, 1, 1, [100])
 
 
 def test_equal_scores_go_to_who_was_first():

@@ -2,67 +2,42 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mien.errors import GalleryError, InputError
-from mien.gallery.index import Snapshot
+from mien.errors import GalleryError, InputError, NotFoundError
+from mien.gallery.explaining import explanation
+from mien.gallery.names import other_model
 from mien.gallery.records import FaceRecord
+from mien.gallery.register import Register
+from mien.gallery.rules import check_rule, ranked
 from mien.images import person_name
-from mien.match import (
-    IDENTIFY_FPIR,
-    Calibration,
-    calibration_for,
-    check_threshold,
-    decide,
-    unit_embeddings,
-)
+from mien.match import IDENTIFY_FPIR, Calibration, calibration_for, check_threshold, decide, unit_embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
-    from typing import Self
 
     from numpy.typing import ArrayLike
 
-    from mien.gallery.store import SqliteStore
+    from mien.gallery.explaining import Explanation
+    from mien.gallery.home import Home, StoredFace
+    from mien.gallery.rules import Rule
     from mien.match import Candidate
     from mien.types import Face, Floats, Match, ModelIdentity, Subject
 
-__all__ = ["EmbeddingGallery", "GalleryStats"]
+__all__ = ["EmbeddingGallery"]
 
 
-@dataclass(frozen=True, slots=True)
-class GalleryStats:
-    """How much a gallery holds.
-
-    Attributes:
-        path: its file, or ":memory:".
-        subjects: enrolled people.
-        faces: enrolled faces.
-        file_bytes: size on disk, the write-ahead log included; 0 in memory.
-        identity: the model it is bound to, or None while it is new.
-    """
-
-    path: str
-    subjects: int
-    faces: int
-    file_bytes: int
-    identity: ModelIdentity | None
-
-
-class EmbeddingGallery:
+class EmbeddingGallery(Register):
     """Known people and their embeddings; knows nothing of pictures. `Gallery` adds them.
 
-    A subject scores as its nearest enrolled face does: one good picture of a person is enough to be known by. What a
-    method has returned from is on the disk.
+    A subject scores as its nearest enrolled face does: one good picture of a person is enough to be known by.
 
-    Thread-safe: any number of threads may call any method; searches do not wait for writers. Other processes may open
-    the same file at the same time, and every search sees what they have committed. Do not carry it over `os.fork`.
+    Thread-safe: any number of threads may call any method. What else holds depends on the home (`capabilities`); for a
+    SQLite file: what a method has returned from is on the disk, searches do not wait for writers, other processes may
+    open the file at the same time, and every search sees what they have committed. Do not carry it over `os.fork`.
 
     Args:
-        store: the durable truth; closed with the gallery.
+        home: the durable truth; closed with the gallery.
         identity: the model whose embeddings will be used; None for the one that the gallery is bound to.
         calibration: thresholds for this model, in place of the shipped ones.
 
@@ -72,35 +47,15 @@ class EmbeddingGallery:
     """
 
     def __init__(
-        self, store: SqliteStore, *, identity: ModelIdentity | None = None, calibration: Calibration | None = None
+        self, home: Home, *, identity: ModelIdentity | None = None, calibration: Calibration | None = None
     ) -> None:
-        self._store = store
+        super().__init__(home)
         self._identity: ModelIdentity | None = None
         self._bound = False
         self._calibration = calibration
-        self._snapshot = Snapshot()
-        self._stamp: tuple[int, int] | None = None
-        self._refreshing = threading.Lock()
+        self._kept: tuple[str, Calibration] | None = None
         if identity is not None:
             self._agree(identity)
-        self._current()
-
-    def close(self) -> None:
-        """Let go of the file. A second call does nothing; any other method raises GalleryError afterwards."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        """Number of enrolled people."""
-        return self._store.counts()[0]
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._store.source}>"
 
     @property
     def identity(self) -> ModelIdentity | None:
@@ -110,20 +65,12 @@ class EmbeddingGallery:
             GalleryModelError: another process has bound it to another model since it was opened.
         """
         if not self._bound:
-            pinned = self._store.identity  # another process, or an enrolment here, may have bound it meanwhile
+            pinned = self._home.identity  # another process, or an enrolment here, may have bound it meanwhile
             if pinned is not None:
                 if self._identity not in (None, pinned):
-                    raise self._store.other_model(pinned, self._identity)
+                    raise other_model(self._home.source, pinned, self._identity)
                 self._identity, self._bound = pinned, True
         return self._identity
-
-    @property
-    def stats(self) -> GalleryStats:
-        """How much the gallery holds."""
-        subjects, faces = self._store.counts()
-        file = self._store.file
-        parts = [] if file is None else [file, file.with_name(f"{file.name}-wal")]
-        return GalleryStats(self._store.source, subjects, faces, sum(map(_size, parts)), self._store.identity)
 
     @property
     def calibration(self) -> Calibration:
@@ -135,32 +82,15 @@ class EmbeddingGallery:
         """
         return self._calibrated()
 
-    # People
-
-    def subjects(self) -> list[Subject]:
-        """Everybody who is enrolled, in order of enrolment."""
-        return self._store.subjects()
-
-    def subject(self, name: str) -> Subject:
-        """One person. Raises NotFoundError, which suggests similar names."""
-        return self._store.subject(person_name(name))
-
-    def remove(self, name: str) -> Subject:
-        """Forget a person and all their faces; returns what was forgotten.
+    def keep_calibration(self, calibration: Calibration | None) -> None:
+        """Keep a calibration with the gallery; it then comes before the shipped one. None takes it away.
 
         Raises:
-            NotFoundError: nobody has this name; similar ones are suggested.
+            InputError: it was made for another model.
         """
-        return self._store.remove(person_name(name))
-
-    def rename(self, old: str, new: str) -> Subject:
-        """Give a person another name.
-
-        Raises:
-            NotFoundError: nobody is named `old`; similar names are suggested.
-            GalleryError: somebody is named `new` already.
-        """
-        return self._store.rename(person_name(old), person_name(new))
+        if calibration is not None:
+            calibration.need_for(self._need_identity())
+        self._home.keep_calibration(None if calibration is None else calibration.to_toml())
 
     # Faces
 
@@ -191,7 +121,7 @@ class EmbeddingGallery:
         """
         identity = self._need_identity()
         records = _records(embeddings, identity.dimension, pictures, sha256, faces)
-        subjects, _ = self._store.add([(person_name(name), records)], identity)
+        subjects, _ = self._home.add([(person_name(name), records)], identity)
         return subjects[0]
 
     def add_many(self, people: Iterable[tuple[str, ArrayLike]]) -> int:
@@ -205,77 +135,176 @@ class EmbeddingGallery:
         """
         identity = self._need_identity()
         checked = [(person_name(name), _records(rows, identity.dimension)) for name, rows in people]
-        return self._store.add(checked, identity)[1] if checked else 0
+        return self._home.add(checked, identity)[1] if checked else 0
 
-    def search(self, embeddings: ArrayLike, *, k: int = 5) -> list[list[Candidate]]:
-        """The k most similar people of each probe, best first, whatever their score.
+    def reject(
+        self, name: str, embedding: ArrayLike, *, picture: str = "<embedding>", sha256: str | None = None
+    ) -> StoredFace:
+        """Remember that a face is NOT this person: it, and what is at least as near to it, is not called them again.
+
+        Args:
+            name: the person that the face was taken for.
+            embedding: (D,) or (1, D), unit norm.
+            picture: name of the picture it comes from.
+            sha256: checksum of the picture's content.
+
+        Raises:
+            InputError: the embedding cannot be used.
+            NotFoundError: there is no such person.
+        """
+        identity = self._need_identity()
+        records = _records(embedding, identity.dimension, [picture], [sha256])
+        return self._home.reject(person_name(name), records[0])
+
+    def ignore(self, label: str, embeddings: ArrayLike, *, pictures: Sequence[str] = ()) -> Subject:
+        """Make somebody a known stranger: a poster, the postman. Their face is recognised, and stays unnamed.
+
+        Args:
+            label: what to call them in the reason.
+            embeddings: (N, D) of unit norm.
+            pictures: names of the N pictures.
+
+        Raises:
+            GalleryError: a person of this name is enrolled.
+        """
+        identity = self._need_identity()
+        return self._ignore(label, _records(embeddings, identity.dimension, pictures), identity)
+
+    def search(
+        self, embeddings: ArrayLike, *, k: int = 5, group: str | None = None, rule: Rule = "max"
+    ) -> list[list[Candidate]]:
+        """The k most similar people of each probe, best first, whatever their score; known strangers take part.
 
         Args:
             embeddings: (Q, D) of unit norm.
             k: people wanted; fewer come back from a smaller gallery.
+            group: only people of this group.
+            rule: how a person with several faces scores: "max", "mean" or "top3", see `mien.gallery.rules`.
 
         Raises:
-            InputError: the embeddings cannot be used, or k is below 1.
+            InputError: the embeddings cannot be used, k is below 1, or there is no such rule.
         """
         if k < 1:
             raise InputError(f"k: expected at least 1, got {k}")
-        return self._current().search(self._probes(embeddings), k=k)
+        check_rule(rule)
+        group = None if group is None else person_name(group)
+        return ranked(self._home, self._probes(embeddings), rule=rule, k=k, group=group)
 
     def identify_embeddings(
-        self, embeddings: ArrayLike, *, fpir: float = IDENTIFY_FPIR, threshold: float | None = None
+        self,
+        embeddings: ArrayLike,
+        *,
+        fpir: float = IDENTIFY_FPIR,
+        threshold: float | None = None,
+        group: str | None = None,
+        rule: Rule = "max",
     ) -> list[Match]:
         """Name each probe, or call it unknown.
 
         Args:
             embeddings: (Q, D) of unit norm.
             fpir: the share of strangers who may be named; the threshold follows from it, the number of enrolled faces
-                and the model's calibration.
+                and the calibration.
             threshold: name from this score on instead.
+            group: only people of this group; the threshold stays that of the whole gallery.
+            rule: how a person with several faces scores. Calibrations are made with "max"; the others need a threshold.
 
         Returns:
             One match a probe, with the runner-up, the nearest picture, and the reason.
 
         Raises:
-            InputError: the embeddings cannot be used, or the model has no calibration and no threshold was given.
+            InputError: the embeddings cannot be used, or no threshold follows and none was given.
         """
         check_threshold(threshold)
         probes = self._probes(embeddings)
-        snapshot = self._current()
+        found = self._unsuppressed(probes, group, rule)
         extrapolated = False
         rate: float | None = None
         if threshold is None:
+            if rule != "max":
+                raise InputError(
+                    f"rule: calibrations are made with 'max', and scores of {rule!r} are others; give threshold=..."
+                )
             rate = fpir
-            calibration = self._calibrated()
-            threshold = calibration.threshold_for(fpir=fpir, gallery_size=len(snapshot))
-            extrapolated = not calibration.supports_fpir(fpir=fpir, gallery_size=len(snapshot))
-        return [
-            decide(found, threshold=threshold, fpir=rate, extrapolated=extrapolated)
-            for found in snapshot.search(probes, k=2)
-        ]
+            calibration, size = self._calibrated(), self._home.counts().faces
+            threshold = calibration.threshold_for(fpir=fpir, gallery_size=size)
+            extrapolated = not calibration.supports_fpir(fpir=fpir, gallery_size=size)
+        return [decide(row, threshold=threshold, fpir=rate, extrapolated=extrapolated) for row in found]
+
+    def explain(
+        self,
+        embedding: ArrayLike,
+        *,
+        fpir: float = IDENTIFY_FPIR,
+        threshold: float | None = None,
+        k: int = 3,
+        exemplars: int = 3,
+    ) -> Explanation:
+        """Why a face is called what it is called: the nearest people, and of each the faces that speak for it.
+
+        Args:
+            embedding: (D,) or (1, D), unit norm.
+            fpir: as for `identify_embeddings`.
+            threshold: as for `identify_embeddings`.
+            k: people told of.
+            exemplars: faces told of each.
+
+        Raises:
+            InputError: the embedding cannot be used, or k or exemplars is below 1.
+        """
+        probes = self._probes(embedding)
+        if len(probes) != 1 or k < 1 or exemplars < 1:
+            raise InputError(f"explain: expected one embedding, k and exemplars of 1 or more, got {len(probes)}, {k}, "
+                             f"{exemplars}")  # fmt: skip
+        (match,) = self.identify_embeddings(probes, fpir=fpir, threshold=threshold)
+        return explanation(self._home, probes[0], match, k=k, exemplars=exemplars)
 
     # Inside
 
-    def _current(self) -> Snapshot:
-        """The index, caught up with everything that anybody has committed."""
-        with self._refreshing:
-            stamp = self._store.stamp()
-            if stamp != self._stamp:
-                changes = self._store.changes_since(self._snapshot.position)
-                self._snapshot = self._snapshot.follow(changes, self._store.source)
-                self._stamp = stamp
-            return self._snapshot
+    def _unsuppressed(self, probes: Floats, group: str | None, rule: Rule) -> list[list[Candidate]]:
+        """The best people of each probe, as many as it takes to have two who may be named, where there are."""
+        k = 4
+        found = self.search(probes, k=k, group=group, rule=rule)
+        wanting = list(range(len(found)))
+        while wanting := [i for i in wanting if len(found[i]) == k and sum(not c.suppressed for c in found[i]) < 2]:
+            k *= 8
+            for i, row in zip(wanting, self.search(probes[wanting], k=k, group=group, rule=rule), strict=True):
+                found[i] = row
+        return found
+
+    def _ignore(self, label: str, records: Sequence[FaceRecord], identity: ModelIdentity) -> Subject:
+        label = person_name(label)
+        try:
+            there = self._home.subject(label)
+        except NotFoundError:
+            there = None
+        if there is not None and there.told != "ignored":
+            raise GalleryError(
+                f"{self._home.source}: {label!r} is enrolled as a person; give another label, or make them a known "
+                'stranger with describe(..., told="ignored")'
+            )
+        return self._home.add([(label, records)], identity, told="ignored")[0][0]
 
     def _probes(self, embeddings: ArrayLike) -> Floats:
         identity = self.identity
         return unit_embeddings(embeddings, dimension=identity.dimension if identity else None, what="probes")
 
     def _calibrated(self) -> Calibration:
-        if self._calibration is None:
-            identity = self._need_identity()
-            self._calibration = calibration_for(identity)
-        elif (bound := self.identity) is not None:
-            self._calibration.need_for(bound)
-        return self._calibration
+        """The calibration that was given, else the one kept with the gallery, else the shipped one."""
+        if self._calibration is not None:
+            if (bound := self.identity) is not None:
+                self._calibration.need_for(bound)
+            return self._calibration
+        identity = self._need_identity()
+        toml = self._home.calibration()
+        if toml is None:
+            return calibration_for(identity)
+        kept = self._kept
+        if kept is None or kept[0] != toml:
+            source = f"{self._home.source}: the calibration kept with it"
+            kept = self._kept = (toml, Calibration.from_toml(toml, source=source))
+        kept[1].need_for(identity)
+        return kept[1]
 
     def _agree(self, identity: ModelIdentity) -> None:
         """Refuse a model other than the gallery's; a new gallery is bound to it by its first enrolment."""
@@ -283,23 +312,16 @@ class EmbeddingGallery:
         if pinned is None:
             self._identity = identity
         elif pinned != identity:
-            raise self._store.other_model(pinned, identity)
+            raise other_model(self._home.source, pinned, identity)
 
     def _need_identity(self) -> ModelIdentity:
         identity = self.identity
         if identity is None:
             raise GalleryError(
-                f"{self._store.source}: it is not said which model makes the embeddings; open with identity=... "
+                f"{self._home.source}: it is not said which model makes the embeddings; open with identity=... "
                 "or recognizer=..."
             )
         return identity
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:  # SQLite makes the log and takes it away as it needs it
-        return 0
 
 
 def _records(

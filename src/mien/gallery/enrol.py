@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["enrol_people"]
 
 
+_IDLE = 64  # pictures and people in a row that need no analysis, after which those before are finished and reported
+
+
 @dataclass(slots=True)
 class _Picture:
     name: str
@@ -42,6 +47,30 @@ class _Person:
     answered: int = 0  # of them, those that came back
 
 
+class _Firsts:
+    """Of each name under way, the first picture of each content; for a name may come twice in one run.
+
+    Thread-safe: the analyzer may draw pictures from a thread of its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: dict[str, tuple[dict[str, _Picture], int]] = {}
+
+    def begin(self, name: str) -> dict[str, _Picture]:
+        with self._lock:
+            firsts, users = self._names.get(name, ({}, 0))
+            self._names[name] = (firsts, users + 1)
+            return firsts
+
+    def end(self, name: str) -> None:
+        """A person is stored: what is known of it can be asked of the gallery."""
+        with self._lock:
+            firsts, users = self._names.pop(name)
+            if users > 1:
+                self._names[name] = (firsts, users - 1)
+
+
 def enrol_people(
     people: Iterable[tuple[str, Iterable[Any]]],
     analyzer: Analyzer,
@@ -51,8 +80,9 @@ def enrol_people(
 ) -> Iterator[EnrolReport]:
     """Enrol people, lazily and in order; each is stored before its report is given.
 
-    All pictures go through one `analyze` call, so that its batches reach across people. The analyzer may draw them from
-    a thread of its own: what it has drawn but not answered is all that is kept of a person besides the embeddings.
+    Pictures go through one `analyze` call as long as there are enough of them, so that its batches reach across people.
+    The analyzer may draw them from a thread of its own: what it has drawn but not answered is all that is kept of a
+    person besides the embeddings. People who need no analysis are reported without waiting for one.
 
     Args:
         people: (name, pictures); a name that cannot be one is reported, with its pictures skipped.
@@ -64,49 +94,98 @@ def enrol_people(
     Yields:
         One report a person.
     """
-    begun: deque[_Person] = deque()
-    asked: deque[tuple[_Person, _Picture]] = deque()
+    run = _Run(iter(people), analyzer, contents_of, keep)
+    while run.more:
+        yield from run.go()
 
-    def feed() -> Iterator[Any]:
-        for raw_name, sources in people:
-            try:
-                name, problem = person_name(raw_name), ""
-                known = contents_of(name)
-            except MienError as error:
-                name, problem, known = str(raw_name), str(error), set()
-            firsts: dict[str, _Picture] = {}
-            person = _Person(name, usable=not problem)
-            begun.append(person)
-            for source in sources:
-                picture = readable_again(source)
-                entry = _Picture(source_name(source), None if problem else content_sha256(picture))
-                person.pictures.append(entry)
-                if problem:
-                    entry.report = PictureReport(entry.name, "skipped", problem, error=True)
-                elif entry.sha256 in known:
-                    entry.report = _already(entry)
-                elif entry.sha256 in firsts:
-                    entry.twin = firsts[entry.sha256]
-                else:
-                    if entry.sha256:
-                        firsts[entry.sha256] = entry
-                    person.asked += 1
-                    asked.append((person, entry))
+
+class _Run:
+    def __init__(
+        self,
+        people: Iterator[tuple[str, Iterable[Any]]],
+        analyzer: Analyzer,
+        contents_of: Callable[[str], set[str]],
+        keep: Keep,
+    ) -> None:
+        self.more = True
+        self._people, self._analyzer, self._contents_of, self._keep = people, analyzer, contents_of, keep
+        self._firsts = _Firsts()
+
+    def go(self) -> Iterator[EnrolReport]:
+        """Report people until some need analysis; then analyse, until a long row of people needs none."""
+        for raw_name, sources in self._people:
+            person = _Person(str(raw_name))
+            wanted = self._examined(person, raw_name, sources)
+            first = next(wanted, None)
+            if first is not None:
+                yield from self._analysed(person, first, wanted)
+                return
+            yield self._finished(person)
+        self.more = False
+
+    def _analysed(
+        self, person: _Person, first: tuple[_Picture, Any], rest: Iterator[tuple[_Picture, Any]]
+    ) -> Iterator[EnrolReport]:
+        begun: deque[_Person] = deque([person])
+        asked: deque[tuple[_Person, _Picture]] = deque()
+
+        def feed() -> Iterator[Any]:
+            for entry, picture in itertools.chain([first], rest):
+                asked.append((person, entry))
+                yield picture
+            idle = 0
+            while idle < _IDLE and (following := next(self._people, None)) is not None:
+                other = _Person(str(following[0]))
+                begun.append(other)
+                for entry, picture in self._examined(other, *following):
+                    asked.append((other, entry))
                     yield picture
-            person.whole = True
+                idle = 0 if other.asked else idle + 1 + len(other.pictures)
 
-    for analysis in analyzer.analyze(feed()):
-        if not asked:
-            raise ModelError("the analyzer gave more analyses than it was given pictures")
-        person, entry = asked.popleft()
-        _judge(entry, analysis)
-        person.answered += 1
-        while begun and begun[0].whole and begun[0].answered == begun[0].asked:
-            yield _finish(begun.popleft(), keep)
-    if asked:
-        raise ModelError(f"the analyzer gave no analysis for {asked[0][1].name} and {len(asked) - 1} more pictures")
-    for person in begun:  # those after the last picture that needed analysing
-        yield _finish(person, keep)
+        for analysis in self._analyzer.analyze(feed()):
+            if not asked:
+                raise ModelError("the analyzer gave more analyses than it was given pictures")
+            whose, entry = asked.popleft()
+            _judge(entry, analysis)
+            whose.answered += 1
+            while begun and begun[0].whole and begun[0].answered == begun[0].asked:
+                yield self._finished(begun.popleft())
+        if asked:
+            raise ModelError(f"the analyzer gave no analysis for {asked[0][1].name} and {len(asked) - 1} more pictures")
+        for other in begun:  # those after the last picture that needed analysing
+            yield self._finished(other)
+
+    def _examined(self, person: _Person, raw_name: str, sources: Iterable[Any]) -> Iterator[tuple[_Picture, Any]]:
+        """Take in a person's pictures; yields those that need analysis."""
+        try:
+            name, problem = person_name(raw_name), ""
+            firsts = self._firsts.begin(name)  # before asking what is stored: what ends in between is still in it
+            known = self._contents_of(name)
+        except MienError as error:
+            name, problem, known, firsts = str(raw_name), str(error), set(), {}
+        person.name, person.usable = name, not problem
+        for source in sources:
+            picture = readable_again(source)
+            entry = _Picture(source_name(source), None if problem else content_sha256(picture))
+            person.pictures.append(entry)
+            if problem:
+                entry.report = PictureReport(entry.name, "skipped", problem, error=True)
+            elif entry.sha256 in known:
+                entry.report = _already(entry)
+            elif entry.sha256 in firsts:
+                entry.twin = firsts[entry.sha256]
+            else:
+                if entry.sha256:
+                    firsts[entry.sha256] = entry
+                person.asked += 1
+                yield entry, picture
+        person.whole = True
+
+    def _finished(self, person: _Person) -> EnrolReport:
+        report = _finish(person, self._keep)
+        if person.usable:
+            self._firsts.end(person.name)
+        return report
 
 
 def _judge(entry: _Picture, analysis: Analysis) -> None:

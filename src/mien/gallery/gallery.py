@@ -11,9 +11,11 @@ import numpy as np
 from mien.errors import GalleryError, ImageError, InputError, NoFaceError, NotFoundError
 from mien.gallery.embeddings import EmbeddingGallery
 from mien.gallery.enrol import enrol_people
+from mien.gallery.homes import open_home
+from mien.gallery.records import FaceRecord
 from mien.gallery.reports import EnrolReport, FolderReport
-from mien.gallery.sources import as_pictures
-from mien.gallery.store import SqliteStore
+from mien.gallery.sealing import PLAIN
+from mien.gallery.sources import as_pictures, content_sha256, readable_again
 from mien.images import people_of, person_name
 from mien.interfaces import Analyzer
 from mien.match import IDENTIFY_FPIR
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
-    from mien.gallery.records import FaceRecord
+    from mien.gallery.home import Home, StoredFace
+    from mien.gallery.rules import Rule
+    from mien.gallery.sealing import Sealer
     from mien.match import Calibration
-    from mien.types import Analysis, ModelIdentity, Subject
+    from mien.types import Analysis, Match, ModelIdentity, Subject
 
     MakeAnalyzer: TypeAlias = Callable[[ModelIdentity | None], Analyzer]
 
@@ -46,7 +50,7 @@ class Gallery(EmbeddingGallery):
 
     def __init__(
         self,
-        store: SqliteStore,
+        home: Home,
         *,
         identity: ModelIdentity | None = None,
         recognizer: Analyzer | MakeAnalyzer | None = None,
@@ -55,7 +59,7 @@ class Gallery(EmbeddingGallery):
         self._making = threading.Lock()
         self._recognizer: Analyzer | None = None
         self._make: MakeAnalyzer = self.default_recognizer
-        super().__init__(store, identity=identity, calibration=calibration)
+        super().__init__(home, identity=identity, calibration=calibration)
         if hasattr(type(recognizer), "analyze"):  # not isinstance: it would ask for `identity`, which may load models
             self._recognizer = cast("Analyzer", recognizer)
             self._agree(self._recognizer.identity)
@@ -65,35 +69,38 @@ class Gallery(EmbeddingGallery):
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str],
+        place: str | os.PathLike[str],
         *,
         identity: ModelIdentity | None = None,
         recognizer: Analyzer | MakeAnalyzer | None = None,
         calibration: Calibration | None = None,
         readonly: bool = False,
         create: bool = True,
+        sealer: Sealer = PLAIN,
     ) -> Self:
         """Open a gallery, or make it.
 
         Args:
-            path: a file such as "people.db" (made with mode 0600), or ":memory:" for one that is gone when closed.
+            place: a file such as "people.db" (made with mode 0600), ":memory:" for one that is gone when closed, or the
+                URL of a server: "postgresql://..." or "milvus://...".
             identity: the model whose embeddings will be used; None for the one that the gallery is bound to.
             recognizer: for the methods that take pictures: an analyzer, or a function that makes one on first need
                 from the identity that the gallery is bound to (or None).
-            calibration: thresholds for this model, in place of the shipped ones.
+            calibration: thresholds for this model, in place of those kept with the gallery and of the shipped ones.
             readonly: refuse changes.
-            create: make the file where it is missing.
+            create: make it where it is missing.
+            sealer: the keys of an encrypted gallery.
 
         Raises:
             GalleryFileError: the file cannot be used; says why and what to do.
             GalleryModelError: it is bound to another model.
             NotFoundError: it is missing, and `create` is off or `readonly` is on.
         """
-        store = SqliteStore(path, readonly=readonly, create=create)
+        home = open_home(place, readonly=readonly, create=create, sealer=sealer)
         try:
-            return cls(store, identity=identity, recognizer=recognizer, calibration=calibration)
+            return cls(home, identity=identity, recognizer=recognizer, calibration=calibration)
         except BaseException:
-            store.close()
+            home.close()
             raise
 
     def enrol(self, name: str, images: Any) -> EnrolReport:  # noqa: ANN401 - see `mien.images.decode`
@@ -132,13 +139,13 @@ class Gallery(EmbeddingGallery):
 
         def keep(name: str, records: Sequence[FaceRecord]) -> Subject | None:
             if records:
-                return self._store.add([(name, records)], identity)[0][0]
+                return self._home.add([(name, records)], identity)[0][0]
             try:
-                return self._store.subject(name)
+                return self._home.subject(name)
             except NotFoundError:
                 return None
 
-        return enrol_people(people, recognizer, contents_of=self._store.contents_of, keep=keep)
+        return enrol_people(people, recognizer, contents_of=self._home.contents_of, keep=keep)
 
     def enrol_folder(
         self, folder: str | os.PathLike[str], *, progress: Callable[[EnrolReport, int, int], None] | None = None
@@ -152,12 +159,13 @@ class Gallery(EmbeddingGallery):
             progress: called after each person with its report, the pictures done and the pictures in all.
 
         Returns:
-            What became of every picture; bad files are reported and stop nothing.
+            What became of every picture; bad files and sub-folders that cannot be read are reported and stop nothing.
 
         Raises:
             InputError: there is no such folder, or no picture in it.
         """
-        people = people_of(folder)
+        unread: list[str] = []
+        people = people_of(folder, on_error=lambda error: unread.append(str(error)))
         total = sum(len(pictures) for _, pictures in people)
         reports: list[EnrolReport] = []
         done = 0
@@ -166,7 +174,7 @@ class Gallery(EmbeddingGallery):
             done += len(report.pictures)
             if progress:
                 progress(report, done, total)
-        return FolderReport(tuple(reports))
+        return FolderReport(tuple(reports), tuple(unread))
 
     def identify(
         self,
@@ -174,6 +182,8 @@ class Gallery(EmbeddingGallery):
         *,
         fpir: float = IDENTIFY_FPIR,
         threshold: float | None = None,
+        group: str | None = None,
+        rule: Rule = "max",
     ) -> list[Identification]:
         """Name every face in one picture, largest face first; empty where there is no face.
 
@@ -181,18 +191,27 @@ class Gallery(EmbeddingGallery):
             image: a picture.
             fpir: the share of strangers who may be named.
             threshold: name from this score on instead.
+            group: only people of this group.
+            rule: how a person with several faces scores; see `identify_embeddings`.
 
         Raises:
             ImageError: the picture cannot be read.
             InputError: the model has no calibration and no threshold was given.
         """
-        analysis, found = next(self.identify_all([image], fpir=fpir, threshold=threshold))
+        answers = self.identify_all([image], fpir=fpir, threshold=threshold, group=group, rule=rule)
+        analysis, found = next(answers)
         if analysis.error is not None:
             raise analysis.error
         return found
 
     def identify_all(
-        self, images: Iterable[Any], *, fpir: float = IDENTIFY_FPIR, threshold: float | None = None
+        self,
+        images: Iterable[Any],
+        *,
+        fpir: float = IDENTIFY_FPIR,
+        threshold: float | None = None,
+        group: str | None = None,
+        rule: Rule = "max",
     ) -> Iterator[tuple[Analysis, list[Identification]]]:
         """Name every face in any number of pictures, lazily and in order, at the recognizer's full speed.
 
@@ -202,10 +221,75 @@ class Gallery(EmbeddingGallery):
         analyses = self._need_recognizer().analyze(images)
         while batch := list(itertools.islice(analyses, PHOTOS_AT_ONCE)):
             rows = [analysis.embeddings for analysis in batch if len(analysis.faces)]
-            found = self.identify_embeddings(np.concatenate(rows), fpir=fpir, threshold=threshold) if rows else []
-            matches = iter(found)
+            matches: Iterator[Match] = iter(())
+            if rows:
+                probes = np.concatenate(rows)
+                matches = iter(self.identify_embeddings(probes, fpir=fpir, threshold=threshold, group=group, rule=rule))
             for analysis in batch:
                 yield analysis, [Identification(face, next(matches)) for face in analysis.faces]
+
+    def reject(
+        self,
+        name: str,
+        embedding: Any,  # noqa: ANN401
+        *,
+        picture: str | None = None,
+        sha256: str | None = None,
+    ) -> StoredFace:
+        """Remember that a face is NOT this person: it, and what is at least as near to it, is not called them again.
+
+        Args:
+            name: the person that the face was taken for.
+            embedding: a picture, of which the face nearest to the person is meant; or the embedding, a float array (D,)
+                or (1, D).
+            picture: name of the picture, where an embedding is given.
+            sha256: checksum of its content, where an embedding is given.
+
+        Raises:
+            NotFoundError: there is no such person.
+            ImageError: the picture cannot be read.
+            NoFaceError: the picture shows no face.
+        """
+        if _is_embedding(embedding):
+            return super().reject(name, embedding, picture=picture or "<embedding>", sha256=sha256)
+        subject = self.subject(name)
+        faces = self._records_of(embedding, one=False)
+        own, _ = self._home.template_faces([subject.id])
+        probes = np.stack([record.embedding for record in faces])
+        nearest = int((probes @ own.T).max(axis=1).argmax()) if len(own) else 0
+        return self._home.reject(subject.name, faces[nearest])
+
+    def ignore(self, label: str, embeddings: Any, *, pictures: Sequence[str] = ()) -> Subject:  # noqa: ANN401
+        """Make somebody a known stranger: a poster, the postman. Their face is recognised, and stays unnamed.
+
+        Args:
+            label: what to call them in the reason.
+            embeddings: a picture or several, each giving its main face; or embeddings, a float array (N, D) or (D,).
+            pictures: names of the N pictures, where embeddings are given.
+
+        Raises:
+            GalleryError: a person of this name is enrolled.
+            ImageError: a picture cannot be read.
+            NoFaceError: a picture shows no face.
+        """
+        if _is_embedding(embeddings):
+            return super().ignore(label, embeddings, pictures=pictures)
+        records = [record for image in as_pictures(embeddings) for record in self._records_of(image, one=True)]
+        if not records:
+            raise InputError(f"{label}: expected at least one picture")
+        return self._ignore(label, records, self._need_recognizer().identity)
+
+    def _records_of(self, image: Any, *, one: bool) -> list[FaceRecord]:  # noqa: ANN401
+        """The faces of a picture, or its main face alone. Raises ImageError, and NoFaceError where there is none."""
+        image = readable_again(image)
+        (analysis,) = self._need_recognizer().analyze([image])
+        if analysis.error is not None:
+            raise analysis.error
+        if not len(analysis.faces):
+            raise NoFaceError(f"{analysis.source}: no face found; expected at least one")
+        sha256 = content_sha256(image)
+        wanted = [analysis.main()] if one else range(len(analysis.faces))
+        return [FaceRecord(analysis.embeddings[i], analysis.source, sha256, analysis.faces[i]) for i in wanted]
 
     def default_recognizer(self, identity: ModelIdentity | None) -> Analyzer:
         """Make the recognizer, on first need, where none was given; a layer above overrides this.
@@ -214,7 +298,7 @@ class Gallery(EmbeddingGallery):
             identity: the model that the gallery is bound to, or None for a new gallery.
         """
         raise GalleryError(
-            f"{self._store.source}: nothing says which model to use{f' (it holds {identity})' if identity else ''}; "
+            f"{self._home.source}: nothing says which model to use{f' (it holds {identity})' if identity else ''}; "
             "use mien.Gallery, or open with recognizer=... (or with identity=... for embeddings only)"
         )
 
@@ -228,3 +312,12 @@ class Gallery(EmbeddingGallery):
                 self._agree(made.identity)
                 self._recognizer = made
             return self._recognizer
+
+
+def _is_embedding(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value is embeddings rather than a picture: floats of unit length, which no picture's rows are."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.ndim not in (1, 2) or not value.size:
+        return False
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(np.atleast_2d(value).astype(np.float64), axis=1)
+    return value.ndim == 1 or bool((np.abs(lengths - 1) < 0.01).all() and (value < 0).any())

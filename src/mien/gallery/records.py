@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mien.types import Face, Floats
 
-__all__ = ["Changes", "FaceRecord", "Ids", "Position"]
+__all__ = ["Changes", "FaceRecord", "Ids", "Known", "Negatives", "Position"]
 
 Ids: TypeAlias = NDArray[np.int64]
 """int64 ids; the shape is given where it is used."""
@@ -40,11 +40,41 @@ class FaceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a reader has followed the truth: the last face, subject and change it knows."""
+    """How far a reader has followed the truth: the last face, subject and change it knows.
+
+    Attributes:
+        face, subject, change: the highest numbers that were given out.
+        epoch: changes when the truth is replaced as a whole (a restored backup); a reader then begins anew.
+    """
 
     face: int = 0
     subject: int = 0
     change: int = 0
+    epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an index knows of a subject besides its faces."""
+
+    name: str
+    told: str = "person"
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Negatives:
+    """Exemplars of who subjects are not: float32 (N, D), and whose they are.
+
+    Attributes:
+        face_ids: int64 (N,).
+        subject_ids: int64 (N,).
+        embeddings: float32 (N, D).
+    """
+
+    face_ids: Ids
+    subject_ids: Ids
+    embeddings: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,16 +83,26 @@ class Changes:
 
     Attributes:
         position: where the truth stands now.
-        embeddings: float32 (N, D) of the new faces, in order of enrolment.
+        whole: this is everything, and what was known before is void.
+        removed_faces: faces and negative exemplars that are gone; some of subjects that are gone too may be missing.
+        moved: face or negative exemplar that was known before -> the subject it now belongs to.
+        face_ids: int64 (N,) of the new faces, ascending.
+        embeddings: float32 (N, D), theirs.
         subject_ids: int64 (N,), whose they are.
         pictures: names of their pictures.
-        names: new and renamed subjects.
+        negatives: the new negative exemplars.
+        people: new and changed subjects.
         removed: subjects that are gone.
     """
 
     position: Position
+    face_ids: Ids
     embeddings: Floats
     subject_ids: Ids
     pictures: list[str]
-    names: dict[int, str]
-    removed: set[int]
+    people: dict[int, Known]
+    removed: set[int] = field(default_factory=set)
+    removed_faces: set[int] = field(default_factory=set)
+    moved: dict[int, int] = field(default_factory=dict)
+    negatives: Negatives | None = None
+    whole: bool = False

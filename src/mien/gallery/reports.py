@@ -68,9 +68,11 @@ class FolderReport:
 
     Attributes:
         people: one report a person, in the folder's order.
+        unread: sub-folders that could not be read, with reasons.
     """
 
     people: tuple[EnrolReport, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def added(self) -> int:

@@ -59,13 +59,16 @@ def list_images(
     return list(_walk(root, recursive, on_error, set()))
 
 
-def people_of(folder: str | os.PathLike[str]) -> list[tuple[str, list[Path]]]:
+def people_of(
+    folder: str | os.PathLike[str], *, on_error: Callable[[InputError], None] | None = None
+) -> list[tuple[str, list[Path]]]:
     """Read a folder of known people: one sub-folder a person, or one picture a person named by its stem, or both.
 
     A sub-folder's pictures are found at any depth. Names that are the same once normalised are one person.
 
     Args:
         folder: the folder of people.
+        on_error: called with the error of each sub-folder that cannot be read; by default such an error is raised.
 
     Returns:
         (name, pictures) of each person, sorted by name; a person whose sub-folder holds no picture has an empty list.
@@ -83,7 +86,7 @@ def people_of(folder: str | os.PathLike[str]) -> list[tuple[str, list[Path]]]:
             name = person_name(path.name if is_folder else path.stem)
         except InputError as error:
             raise InputError(f"{printable(str(path))}: {error}; rename it") from error
-        pictures = list_images(path) if is_folder else [path]
+        pictures = list_images(path, on_error=on_error) if is_folder else [path]
         people.setdefault(name, []).extend(pictures)
     return sorted(people.items())
 

@@ -1,4 +1,4 @@
-"""Opening the embedded gallery's file, and turning SQLite's complaints into advice."""
+"""Connections to a gallery's file, set up for safety, and SQLite's complaints turned into advice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import GalleryError, GalleryFileError, NotFoundError
-from mien.gallery import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MEMORY", "connect", "explained", "locate", "prepare", "transaction"]
+__all__ = [
+    "MEMORY",
+    "connect",
+    "explained",
+    "locate",
+    "make_private",
+    "transaction",
+    "use_write_ahead_log",
+]
 
 MEMORY = ":memory:"
 """The path of a gallery that is gone when it is closed."""
@@ -28,6 +35,7 @@ _PRAGMAS = (
     "trusted_schema = OFF",
     "cell_size_check = ON",
     "foreign_keys = ON",
+    "secure_delete = ON",  # what is deleted is written over
     "synchronous = FULL",
     "fullfsync = ON",  # macOS: a plain fsync leaves the data in the drive's cache; elsewhere it does nothing
     "checkpoint_fullfsync = ON",
@@ -83,8 +91,6 @@ def locate(path: str | os.PathLike[str], *, readonly: bool, create: bool) -> Pat
     name = os.fspath(path)
     if name == MEMORY:
         return None
-    if "://" in name:
-        raise GalleryFileError(f"{name}: this mien keeps galleries in files; expected a path such as people.db")
     file = Path(name)
     try:
         if file.is_dir():
@@ -97,7 +103,7 @@ def locate(path: str | os.PathLike[str], *, readonly: bool, create: bool) -> Pat
                 if readonly or not create:
                     raise NotFoundError(f"{name}: there is no such gallery; enrol somebody first or check the path")
                 with contextlib.suppress(FileExistsError):  # made by another process in between
-                    os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+                    make_private(file)
                 return file
         if not file.is_file():
             raise GalleryFileError(f"{name}: is not a regular file; give another file name")
@@ -110,6 +116,11 @@ def locate(path: str | os.PathLike[str], *, readonly: bool, create: bool) -> Pat
     if not size and readonly:
         raise GalleryFileError(f"{name}: is empty; open it once for writing, or restore a backup")
     return file
+
+
+def make_private(file: Path) -> None:
+    """Make an empty file that only its owner may read. Raises FileExistsError."""
+    os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def connect(file: Path | None, *, readonly: bool) -> sqlite3.Connection:
@@ -138,26 +149,7 @@ def connect(file: Path | None, *, readonly: bool) -> sqlite3.Connection:
     return connection
 
 
-def prepare(connection: sqlite3.Connection, source: str, *, readonly: bool) -> None:
-    """Make or upgrade the tables where that is due, and check them.
-
-    The tables come first and the write-ahead log second, so that a file cut off in between is still blank.
-    """
-    if not readonly and schema.is_blank(connection):
-        with transaction(connection, write=True):
-            if schema.is_blank(connection):  # another process may have been first
-                schema.create(connection)
-    version = schema.verify(connection, source)
-    if version < schema.VERSION:
-        if readonly:
-            raise GalleryFileError(f"{source}: is of the older version {version}; open it once for writing")
-        with transaction(connection, write=True):
-            schema.upgrade(connection, schema.verify(connection, source))
-    if not readonly:
-        _use_write_ahead_log(connection)
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
     """Readers then never wait for the writer. Kept in the file, so only the first time does anything."""
     for attempt in range(100):
         try:
