@@ -40,11 +40,7 @@ def detection_set(
     missing: Missing = "exclude" if skip_missing else "error"
     if truth is not None and not truth.exists() and (folder / truth).is_file():
         truth = folder / truth
-    if (
-        protocol is None
-        and (truth is None or folder.is_dir())
-        and ".xml" in (folder.suffix.lower(), truth.suffix.lower() if truth else "")
-    ):
+    if protocol is None and (truth or folder).suffix.lower() == ".xml":
         protocol = "imglab"
     match protocol:
         case "wider":
