@@ -78,7 +78,8 @@ def compare(
     without: list[dict[str, str]] = []
     shots: list[tuple[str, str]] = []
     rows: list[Floats] = []
-    analyses = zip(photos, recognizer.analyze(path for _, path in photos), strict=True)
+    # A list, as `mien evaluate` gives one: batches, and so the last digits of embeddings, depend on it.
+    analyses = zip(photos, recognizer.analyze([path for _, path in photos]), strict=True)
     for (name, _), found in watch_each(analyses, len(photos), "Looking at photos", failures):
         if len(found.faces):
             shots.append((name, found.source))

@@ -12,7 +12,7 @@ from mien.cli.output import counted, print_line, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mien.evaluate.groups import AttributeRates, Groups
+    from mien.evaluate.groups_results import AttributeRates, Groups
     from mien.evaluate.groups_run import GroupRequest
     from mien.evaluate.metrics.fixed_threshold import CountedRate
     from mien.evaluate.results import IdentificationResult, VerificationResult
@@ -72,7 +72,7 @@ def show_groups(result: VerificationResult | IdentificationResult) -> None:
 
 
 def _show(groups: Groups, attribute: AttributeRates) -> None:
-    from mien.evaluate.groups import shown_point
+    from mien.evaluate.groups_results import shown_point
     from mien.evaluate.results import rate_key
 
     point = shown_point(groups)

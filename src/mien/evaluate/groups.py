@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mien.evaluate.groups_results import AttributeRates, GroupAt, GroupRow, WorstThreshold
 from mien.evaluate.metrics.fixed_threshold import pair_rates, share_rates, wilson_rate
 from mien.evaluate.metrics.thresholds import float32_at_least, smallest_threshold
 from mien.evaluate.rates import insufficient
-from mien.evaluate.results import RateAt, rate_key
-from mien.evaluate.twins import point_for
+from mien.evaluate.results import RateAt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,184 +19,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mien.evaluate.groups_pairs import GroupPairs
-    from mien.evaluate.groups_values import Attribute, Coverage, Group
+    from mien.evaluate.groups_values import Attribute
     from mien.evaluate.metrics.fixed_threshold import CountedRate
     from mien.evaluate.metrics.identification import Search
     from mien.types import Floats
 
     Rates = Callable[[NDArray[np.float32]], tuple[CountedRate, ...]]
 
-__all__ = [
-    "MIN_GENUINE",
-    "AttributeRates",
-    "GroupAt",
-    "GroupRow",
-    "Groups",
-    "WorstThreshold",
-    "probe_rates",
-    "shown_point",
-    "verification_rates",
-]
+__all__ = ["MIN_GENUINE", "probe_rates", "verification_rates"]
 
 MIN_GENUINE: Final = 30
 """Genuine pairs (or known probes) of a group below which no miss rate is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupAt:
-    """One group at one stated rate of false alarms.
-
-    Attributes:
-        target: the stated rate.
-        false: FMR (or FPIR) at the overall threshold.
-        missed: FNMR (or FNIR) at the overall threshold.
-        own: the rate of success at the threshold that the group alone would need.
-    """
-
-    target: float
-    false: CountedRate
-    missed: CountedRate
-    own: RateAt
-
-
-@dataclass(frozen=True, slots=True)
-class GroupRow:
-    """One group.
-
-    Attributes:
-        group: which.
-        people: how many people its pairs (or probes) are of; None where nobody knows.
-        genuine, impostor: pairs of one person and of two; or known and unknown probes.
-        at: one entry a stated rate, as `Groups.overall`.
-    """
-
-    group: Group
-    people: int | None
-    genuine: int
-    impostor: int
-    at: tuple[GroupAt, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WorstThreshold:
-    """The lowest threshold at which every group with enough data keeps the stated rate of false alarms.
-
-    Attributes:
-        target: the stated rate.
-        group: the one that needs it; None where no group has enough data.
-        threshold: the score needed.
-        false, success: what everybody together gets there.
-        before: the success of everybody together at the overall threshold.
-    """
-
-    target: float
-    group: str | None = None
-    threshold: float | None = None
-    false: float | None = None
-    success: float | None = None
-    before: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeRates:
-    """The groups of one attribute, in the order of its values, without empty ones.
-
-    Attributes:
-        name, kind: as those of `Attribute`.
-        unknown: pictures (or probes) of which it is not known.
-        rows: the groups.
-        worst: one entry a stated rate.
-    """
-
-    name: str
-    kind: str
-    unknown: int
-    rows: tuple[GroupRow, ...]
-    worst: tuple[WorstThreshold, ...]
-
-    def worst_first(self, index: int) -> list[GroupRow]:
-        """The groups by falling rate of false alarms at one stated rate, then of misses; "insufficient data" last."""
-
-        def order(row: GroupRow) -> tuple[float, float]:
-            false, missed = row.at[index].false.value, row.at[index].missed.value
-            return 1.0 if false is None else -false, 1.0 if missed is None else -missed
-
-        return sorted(self.rows, key=order)
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """Error rates by group.
-
-    Attributes:
-        verification: whether rates are FMR and FNMR of pairs; otherwise FPIR and FNIR of probes.
-        source: the file of attributes; "" where they were measured.
-        coverage: how the file fits; None without a file.
-        overall: the thresholds of everybody together, at the rates that enough data was there for.
-        attributes: what the groups are by.
-    """
-
-    verification: bool
-    source: str
-    coverage: Coverage | None
-    overall: tuple[RateAt, ...]
-    attributes: tuple[AttributeRates, ...]
-
-    def record(self) -> dict[str, Any]:
-        """In JSON."""
-        covered = self.coverage
-        return {
-            "source": self.source or None,
-            "pictures": None if covered is None else {"matched": covered.matched, "unmatched": covered.unmatched},
-            "unknown_keys": None
-            if covered is None
-            else {"count": covered.unknown_keys, "examples": list(covered.examples)},
-            "attributes": [self._attribute(attribute) for attribute in self.attributes],
-        }
-
-    def _attribute(self, found: AttributeRates) -> dict[str, Any]:
-        false, success, at, trials = self._words()
-        kinds = ("genuine", "impostor") if self.verification else ("known", "unknown")
-        return {
-            "name": found.name,
-            "kind": found.kind,
-            "unknown": found.unknown,
-            "groups": [
-                {
-                    "group": row.group.name,
-                    "values": list(row.group.values),
-                    "people": row.people,
-                    **dict(zip(kinds, (row.genuine, row.impostor), strict=True)),
-                    f"at_{at}": {
-                        rate_key(one.target): {
-                            false: one.false.record(trials),
-                            "fnmr" if self.verification else "fnir": one.missed.record(trials),
-                            "own": one.own.record(success, at),
-                        }
-                        for one in row.at
-                    },
-                }
-                for row in found.rows
-            ],
-            "worst_group": {
-                rate_key(w.target): {
-                    "group": w.group,
-                    "threshold": w.threshold,
-                    at: w.false,
-                    success: w.success,
-                    f"{success}_before": w.before,
-                }
-                for w in found.worst
-            },
-        }
-
-    def _words(self) -> tuple[str, str, str, str]:
-        return ("fmr", "tar", "far", "pairs") if self.verification else ("fpir", "dir", "fpir", "probes")
-
-
-def shown_point(groups: Groups) -> RateAt | None:
-    """The stated rate that people are shown, if there is enough data for one: 0.001 of pairs, 0.01 of probes."""
-    return point_for(groups.overall, 1e-3 if groups.verification else 1e-2)
 
 
 def verification_rates(
@@ -222,7 +55,14 @@ def verification_rates(
             continue
         counts, there = (len(pairs.genuine), len(pairs.impostor)), pairs.present()
         people = None if there is None else int(there.sum())
-        at = _at(points, pairs.impostor, _fmr(pairs, seed), _fnmr(pairs, seed), ("impostor pairs", "genuine pairs"))
+        at = _at(
+            points,
+            pairs.impostor,
+            _fmr(pairs, seed),
+            _fnmr(pairs, seed),
+            ("impostor pairs", "genuine pairs"),
+            alone=group.counts,
+        )
         rows.append(GroupRow(group, people, *counts, at))
     return AttributeRates(attribute.name, attribute.kind, attribute.unknown, tuple(rows), _worst(rows, points, overall))
 
@@ -262,6 +102,7 @@ def probe_rates(
             _by_person(search.top_score[unknown], who[unknown], seed, above=True),
             _by_person(mate, who[known], seed, above=False),
             ("unknown probes", "known probes"),
+            alone=group.counts,
         )
         rows.append(GroupRow(group, len(np.unique(who[mine])), len(known), len(unknown), at))
         assert group.name == name
@@ -269,9 +110,12 @@ def probe_rates(
 
 
 def _at(
-    points: Sequence[RateAt], false_scores: Floats, false: Rates, missed: Rates, kinds: tuple[str, str]
+    points: Sequence[RateAt], false_scores: Floats, false: Rates, missed: Rates, kinds: tuple[str, str], *, alone: bool
 ) -> tuple[GroupAt, ...]:
-    """A group at each stated rate; `false_scores` ascend; `kinds` of trials are named in reasons."""
+    """A group at each stated rate; `false_scores` ascend; `kinds` of trials are named in reasons.
+
+    `alone` says whether it may have a threshold of its own.
+    """
     if not points:
         return ()
     (alarms, mates), trials = kinds, len(false_scores)
@@ -289,7 +133,9 @@ def _at(
             few = f"insufficient data: {rate.trials} {mates}, at least {MIN_GENUINE} needed"
             rate, there = replace(rate, reason=few), replace(there, reason=few)
         at_own = insufficient(point.target, trials, alarms)
-        if enough[i]:
+        if not alone:
+            at_own = replace(at_own, reason="not a group, but what is in none")
+        elif enough[i]:
             reached = np.count_nonzero(false_scores >= np.float32(own[i])) / trials
             told = there.value
             at_own = RateAt(
@@ -302,8 +148,8 @@ def _at(
                 "" if told is None else there.interval,
                 there.reason,
             )
-        else:
-            alarm = replace(alarm, reason=at_own.reason)  # noqa: PLW2901
+        if not enough[i]:
+            alarm = replace(alarm, reason=insufficient(point.target, trials, alarms).reason)  # noqa: PLW2901
         found.append(GroupAt(point.target, alarm, rate, at_own))
     return tuple(found)
 

@@ -94,7 +94,9 @@ def read_attributes(path: str | os.PathLike[str]) -> AttributeTable:
                 raise InputError(f"{where}: expected {len(columns)} cells as in the header, got {len(cells)}")
             who = folded(cells[at])
             if not who or len(who) > MAX_KEY or _CONTROL.search(who):
-                raise InputError(f"{where}: expected the name of a {key}, got {cells[at][:80]!r}")
+                raise InputError(
+                    f"{where}: expected the name of {'an' if key == 'image' else 'a'} {key}, got {cells[at][:80]!r}"
+                )
             values = tuple(_value(cells[i], f"{where}, column {columns[i]}") for i in wanted)
             if rows.setdefault(who, values) != values:
                 raise InputError(f"{where}: {who[:80]!r} has other values than in line {lines[who]}")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.errors import InputError
-from mien.evaluate.groups import Groups, probe_rates, verification_rates
+from mien.evaluate.groups import probe_rates, verification_rates
 from mien.evaluate.groups_measured import measured_attributes
 from mien.evaluate.groups_pairs import all_group_pairs, listed_group_pairs
+from mien.evaluate.groups_results import Groups
 from mien.evaluate.groups_values import column_attributes
 from mien.evaluate.metrics.identification import fnir_at, fpir_at
 from mien.evaluate.metrics.thresholds import float32_at_least

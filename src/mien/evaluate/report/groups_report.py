@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mien.evaluate.groups import shown_point
+from mien.evaluate.groups_results import shown_point
 from mien.evaluate.report.figures import figure, percent_target
 from mien.evaluate.report.groups_plot import DotRow, dots
 from mien.evaluate.report.markup import Child, Markup, element, joined, name
@@ -13,7 +13,7 @@ from mien.evaluate.report.thumbnails import thumbnail
 from mien.evaluate.report.wording import count, percent, score
 
 if TYPE_CHECKING:
-    from mien.evaluate.groups import AttributeRates, GroupRow, Groups, WorstThreshold
+    from mien.evaluate.groups_results import AttributeRates, GroupRow, Groups, WorstThreshold
     from mien.evaluate.metrics.fixed_threshold import CountedRate
     from mien.evaluate.results import RateAt
     from mien.evaluate.twins import AlikePeople, TooAlike
@@ -95,7 +95,7 @@ def _attribute(attribute: AttributeRates, groups: Groups, point: RateAt, index: 
     labels = (f"{names[0]} at the shared threshold", f"{names[1]} at the shared threshold")
     plot = dots(drawn, labels, overall, title=f"Error rates by {attribute.name}") if told else None
     what = "pictures" if groups.verification else "probes"
-    caption = "Lines are 95 % intervals."
+    caption = "Lines are 95 % intervals; on the left, a dot at the edge is 0."
     if attribute.unknown:
         caption += f" {attribute.name[:1].upper()}{attribute.name[1:]} is not known of {attribute.unknown:,} {what}."
     return element(
@@ -111,9 +111,7 @@ def _table(
     attribute: AttributeRates, groups: Groups, rows: list[GroupRow], index: int, names: tuple[str, str]
 ) -> Markup:
     same, other, success = (
-        ("pairs of one person", "pairs of two", "TAR there")
-        if groups.verification
-        else ("known probes", "unknown probes", "DIR there")
+        ("genuine", "impostor", "TAR there") if groups.verification else ("known probes", "unknown probes", "DIR there")
     )
     columns = ("group", "people", same, other, names[0], names[1], "own threshold", success)
     shown: list[tuple[Child, ...]] = [
@@ -153,14 +151,14 @@ def _together(how: set[str]) -> str:
 def _rate(rate: CountedRate) -> Markup:
     if rate.value is None:
         return element("span", "insufficient data", class_="sub")
-    interval = f"{_digits(rate.low)}–{_digits(rate.high)} %"
-    return joined(f"{_digits(rate.value)} % ", element("span", interval, class_="sub"))
+    interval = f"{_digits(rate.low, 2)}–{_digits(rate.high, 2)} %"
+    return joined(f"{_digits(rate.value, 3)} % ", element("span", interval, class_="sub"))
 
 
-def _digits(rate: float) -> str:
-    """In percent with three digits, two decimals at least: groups differ by little."""
+def _digits(rate: float, few: int) -> str:
+    """In percent, to so many digits or three: groups differ by little, and small rates are the ones that matter."""
     share = rate * 100
-    return f"{share:.2f}" if share >= 1 else f"{share:.3g}"
+    return f"{share:.{3 if share >= 10 else few}g}"
 
 
 def _worst(worst: WorstThreshold, groups: Groups, point: RateAt) -> Markup:
