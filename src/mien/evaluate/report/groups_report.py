@@ -68,7 +68,7 @@ def _couple(couple: AlikePeople) -> Markup:
     return element(
         "li",
         element("p", element("strong", name(couple.a)), " and ", element("strong", name(couple.b))),
-        element("p", f"{couple.matches:,} of {count(couple.pairs, 'pair')} match; the best {score(couple.best.score)}"),
+        element("p", f"matching pairs: {couple.matches:,} of {couple.pairs:,}; the best {score(couple.best.score)}"),
         element("div", thumbnail(couple.best.a), thumbnail(couple.best.b), class_="faces"),
         class_="pair",
     )
