@@ -161,7 +161,7 @@ class _Reader:
             self._parser.Parse(b"", True)
         except FileNotFoundError as error:
             raise NotFoundError(f"{self._shown}: there is no such file") from error
-        except (OSError, ValueError) as error:  # an encoding that Python does not know is a ValueError
+        except (OSError, ValueError, LookupError) as error:  # LookupError: an encoding that Python does not know
             raise InputError(f"{self._shown}: cannot be read ({error})") from error
         except expat.ExpatError as error:
             raise InputError(f"{self._shown}, line {error.lineno}: expected the XML of imglab ({error})") from error
