@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import GalleryError, InputError, NotFoundError, UnsupportedError
 from mien.gallery.attendance import attendance
 from mien.gallery.said import checked_changes
-from mien.gallery.upkeep import BacksUp, Checks
+from mien.gallery.upkeep import BacksUp, Checks, Vacuums
 from mien.images import person_name
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ class Register:
                     gone.append(self._home.remove(subject.name, action="expire"))
                 except NotFoundError:  # somebody else was faster
                     continue
+        if gone and self._home.capabilities.erasure_proof and isinstance(self._home, Vacuums):
+            self._home.vacuum()
         return gone
 
     # Faces

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from mien.gallery.home import Counts
 
-__all__ = ["BacksUp", "CheckReport", "Checks"]
+__all__ = ["BacksUp", "CheckReport", "Checks", "Vacuums"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +53,13 @@ class Checks(Protocol):
 
     def check(self) -> CheckReport:
         """Look at every row."""
+        ...
+
+
+@runtime_checkable
+class Vacuums(Protocol):
+    """A home that can be rid of every byte of what was removed."""
+
+    def vacuum(self) -> None:
+        """Rewrite what is stored, so that nothing of what was removed is left."""
         ...

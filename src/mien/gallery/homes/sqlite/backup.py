@@ -39,7 +39,7 @@ def backup(file: Path | None, source: str, sealer: Sealer, path: str | os.PathLi
     target = Path(path)
     if os.path.lexists(target):
         raise GalleryFileError(f"{target}: there is something already; give another name for the backup")
-    with _draft(target) as draft:
+    with _draft(target, file.name) as draft:
         with explained(source), contextlib.closing(connect(file, readonly=True)) as original:
             _copy(original, draft, source, sealer)
         try:
@@ -71,7 +71,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, sea
         raise GalleryError(f"{path}: lives in memory; expected the file of a gallery")
     if os.path.samefile(origin, target):  # noqa: PTH121 - Path.samefile is the same
         raise GalleryFileError(f"{name}: is the gallery itself; expected a backup of it")
-    with _draft(target) as draft:
+    with _draft(target, target.name) as draft:
         with explained(name), contextlib.closing(connect(origin, readonly=True)) as original:
             _copy(original, draft, name, sealer)
         shown = str(target)
@@ -89,9 +89,9 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, sea
 
 
 @contextlib.contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """An empty private file beside the target, taken away at the end."""
-    draft = target.with_name(f".{target.name[:100]}-{secrets.token_hex(8)}.part")
+def _draft(target: Path, gallery: str) -> Iterator[Path]:
+    """An empty private file beside the target, named after the gallery it copies, taken away at the end."""
+    draft = target.with_name(f".{gallery[:100]}-{secrets.token_hex(8)}.part")
     try:
         make_private(draft)
         yield draft

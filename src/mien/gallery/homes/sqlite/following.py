@@ -88,7 +88,7 @@ def _people(t: Tables, after: int, changed: set[int]) -> dict[int, Known]:
     return people
 
 
-def _faces_after(t: Tables, face_id: int) -> tuple[tuple[Ids, Floats, Ids, list[str]], Negatives]:
+def _faces_after(t: Tables, face_id: int) -> tuple[tuple[Ids, Floats, Ids, list[str]], Negatives | None]:
     identity = identity_of(t.db)
     dimension = identity.dimension if identity else 0
     count = t.db.execute("SELECT count(*) FROM faces WHERE id > ? AND negative = 0", (face_id,)).fetchone()[0]
@@ -113,6 +113,8 @@ def _faces_after(t: Tables, face_id: int) -> tuple[tuple[Ids, Floats, Ids, list[
         ids[here] = [row[0] for row in rows if not row[3]]
         owners[here] = [row[1] for row in rows if not row[3]]
         against += [(row[0], row[1], vector) for row, vector in zip(rows, part, strict=True) if row[3]]
+    if not against:
+        return (ids, vectors, owners, pictures), None
     negatives = Negatives(
         np.array([i for i, _, _ in against], np.int64),
         np.array([owner for _, owner, _ in against], np.int64),

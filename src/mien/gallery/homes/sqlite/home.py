@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import GalleryError
 from mien.gallery.home import Batch, Capabilities, Counts
-from mien.gallery.homes.sqlite import backup, check, keys, logs, moving, reading, writing
-from mien.gallery.homes.sqlite.connection import connect, explained, locate, transaction
-from mien.gallery.homes.sqlite.following import changes_since
-from mien.gallery.homes.sqlite.migrations import prepare
+from mien.gallery.homes.sqlite import backup, check, logs, moving, reading, writing
+from mien.gallery.homes.sqlite.connection import connect, explained, transaction
+from mien.gallery.homes.sqlite.open_file import OpenFile
 from mien.gallery.homes.sqlite.tables import Tables, identity_of
-from mien.gallery.index import Snapshot
 from mien.gallery.names import other_model
 from mien.gallery.rules import means_of
-from mien.gallery.sealing import PLAIN
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
 
     from mien.gallery.home import AuditEntry, Sighting, StoredFace, Told
     from mien.gallery.records import FaceRecord, Ids
-    from mien.gallery.sealing import Sealer
     from mien.gallery.upkeep import CheckReport
     from mien.match import Candidate
     from mien.types import Floats, ModelIdentity, Subject
@@ -36,7 +31,7 @@ __all__ = ["SqliteHome"]
 _AT_ONCE = 1024  # lines of a log that are read at a time
 
 
-class SqliteHome:
+class SqliteHome(OpenFile):
     """Subjects and faces in one file, with exact search in memory; what it has acknowledged survives a power cut.
 
     Thread-safe: writers take turns; readers do not wait for them, save in memory. Other processes may use the same
@@ -52,38 +47,6 @@ class SqliteHome:
         GalleryFileError: the file cannot be used; says why and what to do.
         NotFoundError: it is missing and is not to be made.
     """
-
-    def __init__(
-        self, path: str | os.PathLike[str], *, readonly: bool = False, create: bool = True, sealer: Sealer = PLAIN
-    ) -> None:
-        self.file: Path | None = locate(path, readonly=readonly, create=create)
-        self.source = str(self.file or path)
-        self.readonly = readonly and self.file is not None
-        self._sealer = sealer
-        self._read_lock = threading.RLock()
-        self._write_lock = self._read_lock
-        self._writes = 0
-        self._refreshing = threading.Lock()
-        self._snapshot = Snapshot()
-        self._stamp: tuple[int, int] | None = None
-        self._means: tuple[Snapshot, Ids, Floats] | None = None
-        with explained(self.source), contextlib.ExitStack() as undo:
-            first = connect(self.file, readonly=self.readonly)
-            undo.callback(first.close)
-            prepare(first, self.source, sealer, readonly=self.readonly)
-            second = first
-            if self.file is not None and not self.readonly:
-                self._write_lock = threading.RLock()
-                second = connect(self.file, readonly=False)
-                undo.callback(second.close)
-                second.execute("PRAGMA query_only = ON")
-            self._writer, self._reader = (Tables(db, sealer, self.source) for db in (first, second))
-            if sealer.encrypted and not self.readonly:
-                self._destroy_keys()
-                with self._writing() as t:
-                    keys.remove_destroyed(t, time.time())
-            self._current()
-            undo.pop_all()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -116,18 +79,6 @@ class SqliteHome:
                 writing.pin(t, identity)
         elif pinned != identity:
             raise other_model(self.source, pinned, identity)
-
-    def size_on_disk(self) -> int:
-        """Bytes of the file and its write-ahead log; 0 in memory."""
-        file = self.file
-        return 0 if file is None else sum(map(_size, (file, file.with_name(f"{file.name}-wal"))))
-
-    def close(self) -> None:
-        """Let go of the file; a second call does nothing, any other method raises GalleryError afterwards."""
-        with self._write_lock, self._read_lock:
-            self._reader.db.close()
-            self._writer.db.close()
-            self._sealer.close()
 
     # Reading
 
@@ -200,11 +151,6 @@ class SqliteHome:
             kept = self._means = (index, *means_of(*index.faces_of(list(index.people))))
         return kept[1:]
 
-    def stamp(self) -> tuple[int, int]:
-        """A value that is another one once anybody, here or in another process, has changed something."""
-        with self._read_lock, explained(self.source):
-            return self._reader.db.execute("PRAGMA data_version").fetchone()[0], self._writes
-
     # Changing
 
     def add(
@@ -248,12 +194,13 @@ class SqliteHome:
     def remove(self, name: str, *, action: str = "remove") -> Subject:
         """Forget a subject, its faces and sightings; returns what was forgotten. Raises NotFoundError.
 
-        Where the gallery is encrypted, every action but "remove" destroys the subject's key as well.
+        With every action but "remove", the subject's key is destroyed where the gallery is encrypted (a slip of the
+        hand can be restored from a backup), and `vacuum` is noted as due; the next opening does it if nobody does.
         """
-        destroy = self._sealer.encrypted and action != "remove"  # a slip of the hand can be restored from a backup
+        erase = action != "remove"
         with self._writing() as t:
-            subject, _ = writing.remove(t, name, action, time.time(), destroy=destroy)
-        if destroy:
+            subject, _ = writing.remove(t, name, action, time.time(), destroy=erase)
+        if erase:
             self._destroy_keys()
         return subject
 
@@ -316,7 +263,7 @@ class SqliteHome:
             if self.file is not None:  # a connection of its own: its picture stays while others write
                 stack.enter_context(explained(self.source))
                 db = stack.enter_context(contextlib.closing(connect(self.file, readonly=self.readonly)))
-                apart = Tables(db, self._sealer, self.source)
+                apart = Tables(db, self.sealer, self.source)
                 stack.enter_context(transaction(db, write=False))
             while True:
                 with contextlib.nullcontext(apart) if apart else self._reading() as t:
@@ -353,70 +300,10 @@ class SqliteHome:
         """
         with self._reading():  # so that a closed gallery says so
             pass
-        return backup.backup(self.file, self.source, self._sealer, path)
+        return backup.backup(self.file, self.source, self.sealer, path)
 
     def check(self) -> CheckReport:
         """Look at every row: the file's structure, references, embeddings, the audit chain, and the index."""
         index = self._current()
         with self._reading() as t:
             return check.check(t, index)
-
-    def vacuum(self) -> None:
-        """Rewrite the file and empty its log, so that no byte of what was deleted is left in either.
-
-        Raises:
-            GalleryFileError: another program is using the file; close it and try again.
-        """
-        with self._writing(single=False) as t:
-            t.db.execute("VACUUM")
-            busy = t.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
-            raise GalleryError(f"{self.source}: another program is reading it, so its log cannot be emptied; try again")
-
-    # Inside
-
-    def _destroy_keys(self) -> None:
-        """Destroy the keys that are noted as due, and strike out the notes: after what they sealed is gone."""
-        with self._reading() as t:
-            due = keys.due(t)
-        if due:
-            self._sealer.destroy(*due)
-            with self._writing() as t:
-                keys.strike_out(t, due)
-
-    def _current(self) -> Snapshot:
-        """The index, caught up with everything that anybody has committed."""
-        with self._refreshing:
-            stamp = self.stamp()
-            if stamp != self._stamp:
-                with self._reading() as t:
-                    changes = changes_since(t, self._snapshot.position)
-                self._snapshot = self._snapshot.follow(changes, self.source)
-                self._stamp = stamp
-            return self._snapshot
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[Tables]:
-        with self._read_lock, explained(self.source):
-            if self._reader.db.in_transaction:
-                yield self._reader
-            else:
-                with transaction(self._reader.db, write=False):
-                    yield self._reader
-
-    @contextlib.contextmanager
-    def _writing(self, *, single: bool = True) -> Iterator[Tables]:
-        if self.readonly:
-            raise GalleryError(f"{self.source}: was opened readonly; open it again without readonly to change it")
-        with self._write_lock, explained(self.source), contextlib.ExitStack() as stack:
-            if single:
-                stack.enter_context(transaction(self._writer.db, write=True))
-            self._writes += 1
-            yield self._writer
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:  # SQLite makes the log and takes it away as it needs it
-        return 0

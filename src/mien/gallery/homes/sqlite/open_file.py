@@ -1,0 +1,155 @@
+"""A gallery's file, opened: its connections, their locks, and the index in memory that follows them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from mien.errors import GalleryError
+from mien.gallery.homes.sqlite import keys
+from mien.gallery.homes.sqlite.connection import connect, explained, locate, transaction
+from mien.gallery.homes.sqlite.following import changes_since
+from mien.gallery.homes.sqlite.migrations import prepare
+from mien.gallery.homes.sqlite.tables import Tables
+from mien.gallery.index import Snapshot
+from mien.gallery.sealing import PLAIN
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mien.gallery.records import Ids
+    from mien.gallery.sealing import Sealer
+    from mien.types import Floats
+
+__all__ = ["OpenFile"]
+
+
+class OpenFile:
+    """What `SqliteHome` stands on. Thread-safe.
+
+    Locks are taken in one order: refreshing, writing, reading.
+
+    Args:
+        path, readonly, create, sealer: see `SqliteHome`.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, readonly: bool = False, create: bool = True, sealer: Sealer = PLAIN
+    ) -> None:
+        self.file: Path | None = locate(path, readonly=readonly, create=create)
+        self.source = str(self.file or path)
+        self.readonly = readonly and self.file is not None
+        self.sealer = sealer
+        self._read_lock = threading.RLock()
+        self._write_lock = self._read_lock
+        self._writes = 0
+        self._refreshing = threading.Lock()
+        self._snapshot = Snapshot()
+        self._stamp: tuple[int, int] | None = None
+        self._means: tuple[Snapshot, Ids, Floats] | None = None
+        with explained(self.source), contextlib.ExitStack() as undo:
+            first = connect(self.file, readonly=self.readonly)
+            undo.callback(first.close)
+            prepare(first, self.source, sealer, readonly=self.readonly)
+            second = first
+            if self.file is not None and not self.readonly:
+                self._write_lock = threading.RLock()
+                second = connect(self.file, readonly=False)
+                undo.callback(second.close)
+                second.execute("PRAGMA query_only = ON")
+            self._writer, self._reader = (Tables(db, sealer, self.source) for db in (first, second))
+            if not self.readonly:
+                self._finish_erasures()
+            self._current()
+            undo.pop_all()
+
+    def size_on_disk(self) -> int:
+        """Bytes of the file and its write-ahead log; 0 in memory."""
+        file = self.file
+        return 0 if file is None else sum(map(_size, (file, file.with_name(f"{file.name}-wal"))))
+
+    def close(self) -> None:
+        """Let go of the file; a second call does nothing, any other method raises GalleryError afterwards."""
+        with self._write_lock, self._read_lock:
+            self._reader.db.close()
+            self._writer.db.close()
+            self.sealer.close()
+
+    def stamp(self) -> tuple[int, int]:
+        """A value that is another one once anybody, here or in another process, has changed something."""
+        with self._read_lock, explained(self.source):
+            return self._reader.db.execute("PRAGMA data_version").fetchone()[0], self._writes
+
+    def vacuum(self) -> None:
+        """Rewrite the file and empty its log, so that no byte of what was deleted is left in either.
+
+        Raises:
+            GalleryError: another program is reading the file; the rewriting is done, and the log is left.
+        """
+        due = self._destroy_keys()
+        with self._writing(single=False) as t:
+            t.db.execute("VACUUM")
+            busy = t.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise GalleryError(f"{self.source}: another program is reading it, so its log cannot be emptied; try again")
+        if due:
+            with self._writing() as t:
+                keys.strike_out(t, due)
+
+    def _destroy_keys(self) -> list[str]:
+        """Destroy the keys that are noted as due, for what they sealed is gone; `vacuum` strikes out the notes."""
+        with self._reading() as t:
+            due = keys.due(t)
+        if due:
+            self.sealer.destroy(*due)
+        return due
+
+    def _finish_erasures(self) -> None:
+        """Do what an erasure that was cut off has left, and be rid of whom a restored backup has brought back."""
+        if self.sealer.encrypted:
+            with self._writing() as t:
+                keys.remove_destroyed(t, time.time())
+        if self._destroy_keys():
+            with contextlib.suppress(GalleryError):  # somebody is reading: it stays noted
+                self.vacuum()
+
+    def _current(self) -> Snapshot:
+        """The index, caught up with everything that anybody has committed."""
+        with self._refreshing:
+            stamp = self.stamp()
+            if stamp != self._stamp:
+                with self._reading() as t:
+                    changes = changes_since(t, self._snapshot.position)
+                self._snapshot = self._snapshot.follow(changes, self.source)
+                self._stamp = stamp
+            return self._snapshot
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Tables]:
+        with self._read_lock, explained(self.source):
+            if self._reader.db.in_transaction:
+                yield self._reader
+            else:
+                with transaction(self._reader.db, write=False):
+                    yield self._reader
+
+    @contextlib.contextmanager
+    def _writing(self, *, single: bool = True) -> Iterator[Tables]:
+        if self.readonly:
+            raise GalleryError(f"{self.source}: was opened readonly; open it again without readonly to change it")
+        with self._write_lock, explained(self.source), contextlib.ExitStack() as stack:
+            if single:
+                stack.enter_context(transaction(self._writer.db, write=True))
+            self._writes += 1
+            yield self._writer
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # SQLite makes the log and takes it away as it needs it
+        return 0
