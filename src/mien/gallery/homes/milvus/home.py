@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from mien.errors import GalleryError, GalleryModelError, InputError, NotFoundError, UnsupportedError
+from mien.errors import GalleryError, InputError, NotFoundError, UnsupportedError
 from mien.gallery.home import Batch, Capabilities, Counts, StoredFace, SubjectRow
 from mien.gallery.homes.milvus.address import parse
 from mien.gallery.homes.milvus.link import Link, key_of
 from mien.gallery.homes.milvus.rows import FACE, SUBJECT, checked_json, face_row, stored_face, subject_of, subject_row
 from mien.gallery.homes.milvus.searching import search
 from mien.gallery.homes.milvus.tables import Tables
+from mien.gallery.names import other_model
 from mien.types import Subject
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ class MilvusHome:
                 self._link.check_writable()
                 self._tables.pin(identity)
             elif pinned != identity:
-                raise GalleryModelError(
-                    f"{self.source}: made with {pinned}, and embeddings of {identity} do not compare with it; "
-                    f"use {pinned.name} with preset {pinned.preset!r}, or enrol into a new gallery"
-                )
+                raise other_model(self.source, pinned, identity)
 
     def size_on_disk(self) -> int:
         """Bytes of a Milvus Lite's folder; a server does not tell, so 0."""
@@ -275,8 +273,8 @@ class MilvusHome:
             self._tables.drop_faces(faces)
             return len(faces)
 
-    def remove(self, name: str) -> Subject:
-        """Forget a subject and all of its faces."""
+    def remove(self, name: str, *, action: str = "remove") -> Subject:
+        """Forget a subject and all of its faces. There is no log to say the action in."""
         self._link.check_writable()
         with self._lock:
             row = self._tables.row_of(name)
@@ -402,10 +400,12 @@ class MilvusHome:
         self._link.check_writable()
         with self._lock:
             self.pin(identity)
+            ids = [row.subject.id for row in batch.subjects]
             there = {
-                int(row["id"])
-                for row in self._link.rows_in("subjects", "id", [row.subject.id for row in batch.subjects], ("id",))
+                int(row["id"]): row["row"]["pseudonym"] for row in self._link.rows_in("subjects", "id", ids, SUBJECT)
             }
+            if any(there.get(row.subject.id, row.pseudonym) != row.pseudonym for row in batch.subjects):
+                raise GalleryError(f"{self.source}: holds other people already; copy into a new gallery")
             new = [row for row in batch.subjects if row.subject.id not in there]
             self._tables.numbers_past("subject", max((row.subject.id for row in new), default=0))
             self._tables.numbers_past("face", max((face.id for face in batch.faces), default=0))

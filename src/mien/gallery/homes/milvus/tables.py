@@ -11,7 +11,7 @@ import numpy as np
 from mien.errors import GalleryFileError, NotFoundError
 from mien.gallery.homes.milvus.link import key_of
 from mien.gallery.homes.milvus.rows import FACE, SUBJECT, subject_of
-from mien.gallery.names import close_names
+from mien.gallery.names import nobody_named
 from mien.types import ModelIdentity
 
 if TYPE_CHECKING:
@@ -124,9 +124,8 @@ class Tables:
         found = self.named([name]).get(name)
         if found is not None:
             return found
-        close = close_names(name, (row["row"]["name"] for row in self._link.rows("subjects", "id > 0", SUBJECT)))
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`mien people list` shows who is"
-        raise NotFoundError(f"{self._link.source}: nobody named {name!r} is enrolled; {hint}")
+        known = (row["row"]["name"] for row in self._link.rows("subjects", "id > 0", SUBJECT))
+        raise nobody_named(self._link.source, name, known)
 
     def faces_in(self, subject_ids: Sequence[int], *more: str, also: str = "") -> list[Row]:
         """All faces of some subjects, in order of enrolment."""

@@ -11,6 +11,7 @@ from mien.gallery.home import Batch, Capabilities
 from mien.gallery.homes.postgres import indexing, reading, searching, writing
 from mien.gallery.homes.postgres.address import Settings, parse
 from mien.gallery.homes.postgres.link import Link
+from mien.gallery.names import other_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +83,7 @@ class PostgresHome:
         """Bind the home to a model."""
         with self._link.reading() if self.readonly else self._link.writing() as db:
             if self.readonly and reading.identity(db) is None:
-                raise GalleryError(f"{self.source}: holds nothing yet and was opened readonly; enrol somebody first")
+                raise other_model(self.source, None, identity)
             writing.pin(db, identity, self.source)
 
     def size_on_disk(self) -> int:
@@ -263,13 +264,13 @@ class PostgresHome:
         with self._link.writing() as db:
             return writing.remove_faces(db, face_ids, self.source)
 
-    def remove(self, name: str) -> Subject:
+    def remove(self, name: str, *, action: str = "remove") -> Subject:
         """Forget a subject and all of its faces, and its part in the log of who was seen."""
         with self._link.writing() as db:
             number = reading.subject_id(db, name, self.source)
             row = reading.subject_rows(db, "WHERE s.id = %s", [number])[0]
             db.execute("DELETE FROM subjects WHERE id = %s", [number])
-            writing.record(db, "remove", (row.pseudonym, row.subject.faces))
+            writing.record(db, action, (row.pseudonym, row.subject.faces))
             return row.subject
 
     # Kept beside
@@ -286,6 +287,7 @@ class PostgresHome:
             db.execute("DELETE FROM about WHERE key = 'calibration'")
             if toml is not None:
                 db.execute("INSERT INTO about VALUES ('calibration', %s)", [toml])
+            writing.record(db, "calibrate", (None, 0))
 
     def log(self, sightings: Sequence[Sighting]) -> None:
         """Append to the log of who was seen."""

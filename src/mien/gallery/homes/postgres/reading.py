@@ -10,7 +10,7 @@ import numpy as np
 from mien.errors import NotFoundError
 from mien.gallery.home import AuditEntry, Batch, Counts, Sighting, StoredFace, SubjectRow
 from mien.gallery.homes.postgres.link import unpack
-from mien.gallery.names import close_names
+from mien.gallery.names import nobody_named
 from mien.types import Face, ModelIdentity, Subject
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ def subject_id(db: Connection, name: str, source: str) -> int:
     row = db.execute("SELECT id FROM subjects WHERE name = %s", [name]).fetchone()
     if row is not None:
         return int(row[0])
-    close = close_names(name, (row[0] for row in db.execute("SELECT name FROM subjects LIMIT 50000")))
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "`mien people list` shows who is"
-    raise NotFoundError(f"{source}: nobody named {name!r} is enrolled; {hint}")
+    raise nobody_named(source, name, (row[0] for row in db.execute("SELECT name FROM subjects LIMIT 50000")))
 
 
 def faces_of(db: Connection, number: int) -> list[StoredFace]:

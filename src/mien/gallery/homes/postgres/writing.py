@@ -7,11 +7,12 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import GalleryError, GalleryModelError, InputError, NotFoundError
+from mien.errors import GalleryError, InputError, NotFoundError
 from mien.gallery.audit import GENESIS, digest
 from mien.gallery.homes.postgres import reading
 from mien.gallery.homes.postgres.link import pack
 from mien.gallery.homes.postgres.schema import fit_dimension
+from mien.gallery.names import other_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,10 +53,7 @@ def pin(db: Connection, identity: ModelIdentity, source: str) -> None:
             [identity.name, identity.preset, identity.sha256, identity.dimension],
         )
     elif pinned != identity:
-        raise GalleryModelError(
-            f"{source}: made with {pinned}, and embeddings of {identity} do not compare with it; "
-            f"use {pinned.name} with preset {pinned.preset!r}, or enrol into a new gallery"
-        )
+        raise other_model(source, pinned, identity)
 
 
 def record(db: Connection, action: str, *who: tuple[str | None, int]) -> None:
@@ -260,7 +258,14 @@ def remove_faces(db: Connection, face_ids: Sequence[int], source: str) -> int:
 
 
 def load(db: Connection, batch: Batch, source: str) -> None:
-    """Store rows with the ids they come with; rows that are there already stay."""
+    """Store rows with the ids they come with; rows that are there already stay. Refuses beside other people."""
+    known: dict[int, str] = dict(
+        db.execute(
+            "SELECT id, pseudonym FROM subjects WHERE id = ANY(%s::bigint[])", [[r.subject.id for r in batch.subjects]]
+        ).fetchall()
+    )
+    if any(known.get(row.subject.id, row.pseudonym) != row.pseudonym for row in batch.subjects):
+        raise GalleryError(f"{source}: holds other people already; copy into a new gallery")
     for row in batch.subjects:
         s = row.subject
         db.execute(
