@@ -258,21 +258,34 @@ def test_one_class_is_refused(refused, people, tmp_path):
     assert "second person" in refused(folder)
 
 
-def test_scores_that_are_no_numbers_are_never_counted(run, people, monkeypatch):
-    """A model that gives NaN: every picture fails, and so does the evaluation."""
-    from mien.recognizer import Recognizer
+def test_scores_that_are_no_numbers_are_never_counted(run, people, monkeypatch, tmp_path):
+    """A model that gives NaN for one person breaks its contract: that is said, and there is no number."""
+    import mien.recognizer
 
-    class Broken(Recognizer):
-        def analyze(self, images, **options):
-            from dataclasses import replace
+    made = mien.recognizer.DlibResNet
 
-            for found in super().analyze(images, **options):
-                yield replace(found, embeddings=found.embeddings * np.float32("nan"))
+    def broken(*arguments, **options):
+        embedder = made(*arguments, **options)
 
-    monkeypatch.setattr("mien.recognizer.Recognizer", Broken)
+        class Broken(type(embedder)):
+            def embed(self, chips):
+                rows = super().embed(chips)
+                rows[chips[:, 0, 0, 0, 0] == 2] = np.nan
+                return rows
+
+        return Broken()
+
+    monkeypatch.setattr("mien.recognizer.DlibResNet", broken)
     answer = run("evaluate", "verify", people, "--json", "--no-cache")
-    assert answer.code != 0
+    assert (answer.code, answer.out) == (3, "")
+    assert "expected finite numbers, got NaN" in answer.err
+    aligned = write_bin(
+        tmp_path / "x.bin", [face(1), face(1, 1), face(2), face(2, 1), face(1), face(2)], [True, True, False]
+    )
+    answer = run("evaluate", "verify", "--protocol", "bin", aligned, "--json", "--no-cache")
+    assert answer.code in {2, 3}
     assert answer.out == ""
+    assert "unit" in answer.err or "NaN" in answer.err
 
 
 def test_a_closed_set_keeps_its_shape(run, people, nist):

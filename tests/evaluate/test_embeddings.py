@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.evaluate.embedding_cache import EmbeddingCache, cache_folder
+from mien.evaluate.embedding_cache import EMBEDDING_WAY, EmbeddingCache, cache_folder
 from mien.evaluate.embeddings import embed_pictures
 from mien.evaluate.protocols import Picture
 from mien.recognizer import Recognizer
@@ -157,3 +157,25 @@ def test_the_cache_lies_where_it_is_told_is_private_and_belongs_to_a_model(tmp_p
     assert other.get([b"k"]) == {}
     cache.close()
     other.close()
+
+
+def test_another_way_of_embedding_has_another_cache(tmp_path, monkeypatch):
+    before = EmbeddingCache.of(IDENTITY, "", tmp_path)
+    before.close()
+    monkeypatch.setattr("mien.evaluate.embedding_cache.EMBEDDING_WAY", EMBEDDING_WAY + 1)
+    after = EmbeddingCache.of(IDENTITY, "", tmp_path)
+    after.close()
+    assert before.path != after.path
+
+
+@pytest.mark.parametrize(
+    ("preset", "first"),
+    [
+        ("fast", (-0.0391, 0.0061, 0.0366, 0.0304, -0.0523, -0.0271)),
+        ("accurate", (-0.0464, 0.0093, 0.0423, 0.0252, -0.0475, -0.0328)),
+    ],
+)
+def test_the_way_of_embedding_is_that_of_its_version(hopper, preset, first):
+    """Fails when decoding, detection, alignment or embedding change: raise EMBEDDING_WAY, and note the new numbers."""
+    assert EMBEDDING_WAY == 1
+    np.testing.assert_allclose(Recognizer(preset).embed(hopper)[:6], first, rtol=0, atol=2e-3)

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
     from mien.types import ModelIdentity
 
-__all__ = ["EmbeddingCache", "cache_folder"]
+__all__ = ["EMBEDDING_WAY", "EmbeddingCache", "cache_folder"]
 
 _LAYOUT: Final = 1
+
+EMBEDDING_WAY: Final = 1
+"""Version of the way from a picture to its embedding: decoding, detection, alignment, the embedder's code. Raise it with
+every change there that changes numbers, so that nothing computed the old way is found again."""
+
 _BROKEN: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _AT_ONCE: Final = 500  # rows of one query
 _TABLE: Final = (
@@ -58,7 +63,15 @@ class EmbeddingCache:
         """The cache of a model and of all else that decides its embeddings (`settings`, such as the detector)."""
         import mien
 
-        parts = (_LAYOUT, mien.__version__, identity.name, identity.preset, identity.sha256, identity.dimension)
+        parts = (
+            _LAYOUT,
+            EMBEDDING_WAY,
+            mien.__version__,
+            identity.name,
+            identity.preset,
+            identity.sha256,
+            identity.dimension,
+        )
         digest = hashlib.sha256(repr((*parts, settings)).encode()).hexdigest()
         return cls((folder or cache_folder()) / f"{digest[:32]}.sqlite")
 
