@@ -1,0 +1,148 @@
+"""Faces from videos: upright whichever way the clip lies, followed, without near duplicates, stopped and gone on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mien.errors import InputError
+from mien.images import decode
+from mien.prepare.frames import FrameOptions, frames
+from mien.prepare.manifest import read_manifest
+from mien.prepare.turning import clip_turns, turned, votes
+from mien.recognizer import Recognizer
+from mien.types import Faces
+from mien.video import Video
+
+av = pytest.importorskip("av", reason="PyAV is not installed")
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return Recognizer("fast")
+
+
+def write(path, pictures, rate=10):
+    height, width = pictures[0].shape[:2]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 8_000_000
+        for pixels in pictures:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        out.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def moving(hopper, astronaut):
+    """Two people in front of a grey wall, moving slowly; the second leaves half-way."""
+    a = decode(hopper).pixels[40:440, 80:400]
+    b = decode(astronaut).pixels[0:300, 80:340]
+    out = []
+    for i in range(12):
+        wall = np.full((480, 720, 3), 128, np.uint8)
+        wall[40 : 40 + a.shape[0], 10 + 4 * i : 10 + 4 * i + a.shape[1]] = a
+        if i < 6:
+            wall[60 : 60 + b.shape[0], 430 - 2 * i : 430 - 2 * i + b.shape[1]] = b
+        out.append(wall)
+    return out
+
+
+def test_two_people_give_two_folders(tmp_path, moving, recognizer):
+    clip = write(tmp_path / "片段.mp4", moving)
+    (report,) = frames([clip], tmp_path / "out", recognizer, FrameOptions(every=0, near=-1))
+    assert (report.turns, report.tracks, report.looked_at, report.problem) == (0, 2, 12, "")
+    assert (report.faces, report.kept) == (18, 18)
+    names = sorted(p.relative_to(tmp_path / "out" / "片段").as_posix() for p in (tmp_path / "out").rglob("*.jpg"))
+    assert names[0] == "face-0001/00000.000s.jpg"
+    assert sorted({n.partition("/")[0] for n in names}) == ["face-0001", "face-0002"]
+    assert decode(tmp_path / "out" / "片段" / names[0]).size == (112, 112)
+    (entry,) = read_manifest(tmp_path / "out")
+    assert [p["file"] for p in entry["pictures"]] == names
+    assert all(p["time"] == pytest.approx(float(p["file"][10:19])) for p in entry["pictures"])
+
+
+def test_near_duplicates_are_dropped_and_said(tmp_path, moving, recognizer):
+    clip = write(tmp_path / "a.mp4", [moving[0]] * 8)
+    (report,) = frames([clip], tmp_path / "out", recognizer, FrameOptions(every=0))
+    assert (report.kept, report.dropped) == (2, {"nearly the same as the one before": 14})
+
+
+def test_only_what_moved(tmp_path, moving, recognizer):
+    clip = write(tmp_path / "a.mp4", [moving[0]] * 5 + [moving[11]] * 5)
+    (report,) = frames([clip], tmp_path / "out", recognizer, FrameOptions(sample="motion", every=0, near=-1))
+    assert (report.looked_at, report.dropped) == (2, {"nothing moved": 8})
+
+
+def test_the_best_pictures_of_each_face(tmp_path, moving, recognizer):
+    clip = write(tmp_path / "a.mp4", moving)
+    options = FrameOptions(sample="quality", best=2, every=0, near=-1)
+    (report,) = frames([clip], tmp_path / "out", recognizer, options)
+    (every,) = frames([clip], tmp_path / "all", recognizer, FrameOptions(every=0, near=-1))
+    assert (report.kept, every.kept) == (4, 18)
+    (kept,), (whole,) = (list(read_manifest(tmp_path / n)) for n in ("out", "all"))
+    for track in (1, 2):
+        best = sorted((p["quality"] for p in whole["pictures"] if p["track"] == track), reverse=True)[:2]
+        assert sorted((p["quality"] for p in kept["pictures"] if p["track"] == track), reverse=True) == best
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == 4
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_clip_that_lies_on_its_side_is_turned(tmp_path, moving, recognizer, turns):
+    clip = write(tmp_path / "a.mp4", [np.rot90(p, -turns) for p in moving])
+    assert clip_turns(Video(clip), recognizer) == turns
+
+
+def test_a_second_run_takes_only_what_is_new_and_other_settings_are_refused(tmp_path, moving, recognizer):
+    clips = [write(tmp_path / f"{n}.mp4", moving[:2]) for n in "ab"]
+    options = FrameOptions(every=0)
+    assert [r.before for r in frames(clips[:1], tmp_path / "out", recognizer, options)] == [False]
+    assert [r.before for r in frames(clips, tmp_path / "out", recognizer, options)] == [True, False]
+    with pytest.raises(InputError, match="other settings"):
+        list(frames(clips, tmp_path / "out", recognizer, FrameOptions(every=1.0)))
+
+
+def test_bad_videos_are_reported_and_stop_nothing(tmp_path, moving, recognizer):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    good = write(tmp_path / "good.mp4", moving[:2])
+    found = list(frames([tmp_path / "bad.mp4", tmp_path / "none.mp4", good], tmp_path / "out", recognizer))
+    assert [r.error for r in found] == [True, True, False]
+    assert "not a video" in found[0].problem
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == ["good"]
+
+
+def test_two_clips_of_one_name_get_folders_of_their_own(tmp_path, moving, recognizer):
+    (tmp_path / "x").mkdir()
+    clips = [write(tmp_path / "a.mp4", moving[:2]), write(tmp_path / "x" / "A.mp4", moving[:2])]
+    list(frames(clips, tmp_path / "out", recognizer))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == ["A~2", "a"]
+
+
+def test_votes_ignore_faces_that_hang_upside_down():
+    def face(up):
+        points = np.array([[[3, 3], [7, 3], [5, 5], [4, 7], [6, 7]]], np.float32)
+        return Faces(np.array([[0, 0, 10, 10]], np.float32), np.ones(1, np.float32), points if up else 10 - points)
+
+    none = Faces.none()
+    assert votes([]) == votes([[none] * 4]) == 0
+    assert votes([[face(False), none, face(True), none]] * 2) == 2
+    assert votes([[face(True), none, none, none]] + [[none, face(True), none, none]] * 2) == 1
+
+
+def test_turning_four_times_is_nothing():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    assert np.array_equal(turned(turned(pixels, 1), 3), pixels)
+
+
+@pytest.mark.parametrize("bad", [{"sample": "x"}, {"every": -1.0}, {"best": 0}, {"size": 1}, {"margin": float("nan")}])
+def test_options_that_make_no_sense(bad):
+    with pytest.raises(InputError):
+        FrameOptions(**bad)
+
+
+def test_the_manifest_is_plain_json(tmp_path, moving, recognizer):
+    list(frames([write(tmp_path / "a.mp4", moving[:2])], tmp_path / "out", recognizer))
+    lines = (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()
+    assert next(json.loads(line) for line in lines)["verb"] == "frames"
