@@ -12,7 +12,7 @@ import numpy as np
 
 from mien.errors import UnsupportedError
 from mien.gallery.privacy.byte_search import search_file
-from mien.gallery.privacy.gallery_files import beside, drop_drafts
+from mien.gallery.privacy.gallery_files import beside, drop_drafts, drop_index
 from mien.gallery.privacy.receipt import Receipt
 from mien.gallery.privacy.traces import explained_texts, fingerprints_of
 
@@ -116,6 +116,7 @@ def erase(
     erasable.remove(name, action=action)
     erasable.vacuum()
     drop_drafts(file)
+    drop_index(file)
     found = [part for path in beside(file) for part in search_file(prints, path)]
     known = explained_texts(home, found, plain)
     if known:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-__all__ = ["beside", "drop_drafts", "everything_in", "key_file_of"]
+__all__ = ["beside", "drop_drafts", "drop_index", "everything_in", "key_file_of"]
+
+_INDEX = b"mien-index"  # how `mien.gallery.search.file` begins its files
 
 
 def key_file_of(gallery: str | os.PathLike[str]) -> Path:
@@ -46,6 +48,21 @@ def drop_drafts(gallery: Path) -> None:
     for path in gallery.parent.glob(f".{_escaped(gallery.name[:100])}-*.part*"):
         with contextlib.suppress(OSError):
             wipe(path)
+
+
+def drop_index(gallery: Path) -> None:
+    """Remove index files, whatever they are called: they are made anew, without the person.
+
+    They are not overwritten, for another process may have one mapped and would find wrong people.
+    """
+    for path in beside(gallery):
+        if path == gallery or path.name.startswith(f"{gallery.name}-"):
+            continue  # SQLite's, whose locks would be dropped; see `byte_search`
+        with contextlib.suppress(OSError):
+            with path.open("rb") as file:
+                index = file.read(len(_INDEX)) == _INDEX
+            if index:
+                path.unlink()
 
 
 def _escaped(name: str) -> str:
