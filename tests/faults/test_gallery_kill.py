@@ -6,10 +6,12 @@ import contextlib
 import importlib.util
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,23 +23,49 @@ _spec = importlib.util.spec_from_file_location("fakes", GALLERY_TESTS / "fakes.p
 fakes = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(fakes)
 
-KILLS = 50
+_operations = importlib.util.spec_from_file_location("operations", Path(__file__).with_name("gallery_operations.py"))
+operations = importlib.util.module_from_spec(_operations)
+_operations.loader.exec_module(operations)
+_version_1 = importlib.util.spec_from_file_location("version_1", GALLERY_TESTS / "version_1.py")
+version_1 = importlib.util.module_from_spec(_version_1)
+_version_1.loader.exec_module(version_1)
+
+KILLS, HISTORIES, UPGRADES = 40, 120, 40  # 200 in all
 PEOPLE = {f"person {i:02}": 2 + i % 4 for i in range(40)}
 
 NURSERY = """
-import os, signal, sys, time
-sys.path.insert(0, sys.argv[1])
-from fakes import FakeAnalyzer
+import json, os, signal, sys, time
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+import gallery_operations
+from fakes import FakeAnalyzer, IDENTITY, embedding
 from mien.gallery import Gallery
 
+def work(what, database, argument, tell):
+    if what == "folder":
+        with Gallery.open(database, recognizer=FakeAnalyzer(eager=7)) as gallery:
+            gallery.enrol_folder(argument, progress=lambda report, *counts: tell(report.name))
+    elif what == "history":
+        with Gallery.open(database, identity=IDENTITY) as gallery:
+            for operation in gallery_operations.history(int(argument))[0]:
+                gallery_operations.apply(gallery, operation, Path(database).parent, embedding)
+                tell(operation[0])
+    else:
+        Gallery.open(database).close()
+        tell("upgraded")
+
 while line := sys.stdin.readline():
-    database, folder, acknowledged, kill_after = line.rstrip("\\n").split("\\t")
+    what, database, argument, acknowledged, kill_after = line.rstrip("\\n").split("\\t")
     began = time.perf_counter()
     child = os.fork()
     if not child:
         out = os.open(acknowledged, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        with Gallery.open(database, recognizer=FakeAnalyzer(eager=7)) as gallery:
-            gallery.enrol_folder(folder, progress=lambda report, *counts: os.write(out, report.name.encode() + b"\\n"))
+        try:
+            work(what, database, argument, lambda text: os.write(out, text.encode() + b"\\n"))
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     if kill_after:
         time.sleep(float(kill_after))
@@ -47,36 +75,51 @@ while line := sys.stdin.readline():
 """
 
 
+@pytest.fixture
+def folder_path(tmp_path):
+    """A folder in memory where there is one: a killed process loses as little there, and it is fast."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as made:
+        yield Path(made)
+
+
 @contextlib.contextmanager
 def nursery():
     """An interpreter that has everything loaded and has a child do each enrolment: 50 starts would take a minute."""
-    command = [sys.executable, "-c", NURSERY, GALLERY_TESTS]
+    command = [sys.executable, "-c", NURSERY, GALLERY_TESTS, Path(__file__).parent]
     one_thread = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a process with threads had better not fork
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=one_thread) as process:
         yield process
         process.stdin.close()
 
 
-def enrol(process, database, folder, *, kill_after=""):
-    """Have a child enrol the folder; returns whom it acknowledged, how it ended, and the seconds it took."""
+def run(process, what, database, argument, *, kill_after=""):
+    """Have a child work; returns what it acknowledged, how it ended, and the seconds it took."""
     told = database.with_suffix(".acknowledged")
     told.write_text("")
-    process.stdin.write(f"{database}\t{folder}\t{told}\t{kill_after}\n")
+    process.stdin.write(f"{what}\t{database}\t{argument}\t{told}\t{kill_after}\n")
     process.stdin.flush()
     status, seconds = process.stdout.readline().split()
-    return set(told.read_text().splitlines()), int(status), float(seconds)
+    return told.read_text().splitlines(), int(status), float(seconds)
+
+
+def enrol(process, database, folder, *, kill_after=""):
+    done, status, seconds = run(process, "folder", database, folder, kill_after=kill_after)
+    return set(done), status, seconds
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-def test_kill_during_enrol_folder(tmp_path):
-    folder = fakes.people_folder(tmp_path / "people", PEOPLE)
+def test_kill_during_enrol_folder(folder_path):
+    folder = fakes.people_folder(folder_path / "people", PEOPLE)
     rng = random.Random(20260101)
     hits = 0
     with nursery() as process:
-        done, status, seconds = enrol(process, tmp_path / "undisturbed.db", folder)
+        done, status, seconds = enrol(process, folder_path / "undisturbed.db", folder)
         assert (done, status) == (PEOPLE.keys(), 0)
-        check(tmp_path / "undisturbed.db", done, folder)
-        database, acknowledged = tmp_path / "0.db", set()
+        check(folder_path / "undisturbed.db", done, folder)
+        database, acknowledged = folder_path / "0.db", set()
         kills = trial = 0
         while kills < KILLS:
             done, status, _ = enrol(process, database, folder, kill_after=rng.uniform(0, seconds))
@@ -88,7 +131,7 @@ def test_kill_during_enrol_folder(tmp_path):
             check(database, acknowledged, folder)
             if len(acknowledged) == len(PEOPLE) or rng.random() < 0.5:  # else the next goes on where this one died
                 trial += 1
-                database, acknowledged = tmp_path / f"{trial}.db", set()
+                database, acknowledged = folder_path / f"{trial}.db", set()
     assert hits >= KILLS // 3  # the kills did hit the work
 
 
@@ -110,3 +153,70 @@ def check(database, acknowledged, folder):
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     finally:
         db.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+def test_kill_during_any_operation(folder_path):
+    """What is found afterwards is the state after the acknowledged operations, or after one more: never between."""
+    rng = random.Random(20260102)
+    hits = set()
+    with nursery() as process:
+        seconds = 0.1
+        for trial in range(HISTORIES):
+            folder = folder_path / str(trial)
+            folder.mkdir()
+            planned, states = operations.history(trial)
+            kill_after = "" if trial < 3 else rng.uniform(0, seconds)
+            done, status, took = run(process, "history", folder / "people.db", trial, kill_after=kill_after)
+            if not kill_after:
+                assert status == 0
+                seconds = took
+            assert status in (0, signal.SIGKILL)
+            if status and len(done) < len(planned):
+                hits.add(planned[len(done)][0])
+            if not (folder / "people.db").exists():
+                assert not done
+                continue
+            with Gallery.open(folder / "people.db") as gallery:
+                allowed = [operations.without_numbers(state) for state in states[len(done) : len(done) + 2]]
+                assert operations.found(gallery) in allowed
+                assert gallery.check().problems == ()
+            for step, operation in enumerate(planned):
+                copy = folder / f"copy {step}.db"
+                if operation[0] != "backup":
+                    continue
+                assert copy.exists() or step >= len(done)
+                if copy.exists():
+                    with Gallery.open(copy, readonly=True) as gallery:
+                        assert operations.found(gallery) == operations.without_numbers(states[step])
+    assert len(hits) >= 6  # the kills did hit many kinds of work
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+def test_kill_while_an_old_file_is_brought_up_to_date(folder_path):
+    people = {
+        f"p{i}": [(f"{i}-{j}", f"{j:064x}", None, None, fakes.embedding(f"p{i}", str(j))) for j in range(20)]
+        for i in range(50)
+    }
+    old = version_1.write(folder_path / "old.db", fakes.IDENTITY, people)
+    rng = random.Random(20260103)
+    versions = set()
+    with nursery() as process:
+        shutil.copy(old, folder_path / "undisturbed.db")
+        done, status, seconds = run(process, "upgrade", folder_path / "undisturbed.db", "")
+        assert (done, status) == (["upgraded"], 0)
+        for trial in range(UPGRADES):
+            database = folder_path / f"{trial}.db"
+            shutil.copy(old, database)
+            done, status, _ = run(process, "upgrade", database, "", kill_after=rng.uniform(0, seconds))
+            db = sqlite3.connect(database)
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            assert db.execute("SELECT count(*) FROM faces").fetchone() == (1000,)
+            db.close()
+            versions.add(version)
+            assert version == 2 or not done
+            with Gallery.open(database) as gallery:
+                assert gallery.check().problems == ()
+                assert len(gallery) == 50
+                assert [f.picture for f in gallery.faces("p7")] == [f"7-{j}" for j in range(20)]
+    assert versions == {1, 2}
