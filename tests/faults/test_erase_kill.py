@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -50,7 +51,21 @@ from mien.types import ModelIdentity
 A, B = MasterKey("a", bytes(range(32))), MasterKey("b", bytes(range(1, 33)))
 IDENTITY = ModelIdentity("fake", "fast", "0" * 64, 128)
 
-def work(verb, path, encrypted, told):
+DISK = {"execute", "executemany", "fsync", "write", "ftruncate", "unlink", "rename", "replace", "link"}
+steps = 0
+
+def die_at(last):
+    # Counts the calls that touch the disk, before and after each, and dies at one of them.
+    def watch(frame, event, what):
+        global steps
+        if event in ("c_call", "c_return") and what.__name__ in DISK:
+            steps += 1
+            if steps == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.setprofile(watch)
+
+def work(verb, path, encrypted, told, last):
+    die_at(last)
     sealer = EncryptedSealer(path + ".keys", A) if encrypted else PLAIN
     home = SqliteHome(path, sealer=sealer)
     if verb == "erase":
@@ -66,18 +81,32 @@ def work(verb, path, encrypted, told):
         os.write(told, b"rekeyed\\n")
 
 while line := sys.stdin.readline():
-    verb, path, encrypted, acknowledged, kill_after = line.rstrip("\\n").split("\\t")
+    verb, path, encrypted, acknowledged, kill_after, at_step = line.rstrip("\\n").split("\\t")
     began = time.perf_counter()
     child = os.fork()
     if not child:
-        work(verb, path, encrypted == "True", os.open(acknowledged, os.O_CREAT | os.O_WRONLY | os.O_APPEND))
+        told = os.open(acknowledged, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        work(verb, path, encrypted == "True", told, int(at_step))
+        os.write(told, f"steps {steps}\\n".encode())
         os._exit(0)
-    if kill_after:
+    if float(kill_after):
         time.sleep(float(kill_after))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     print(status, time.perf_counter() - began, flush=True)
 """
+
+
+@dataclass
+class Run:
+    status: int
+    seconds: float
+    steps: int
+
+    def moments(self, rng):
+        """Half of the kills at a random time, half at a random call that touches the disk."""
+        for i in range(KILLS):
+            yield {"kill_after": rng.uniform(0, self.seconds)} if i % 2 else {"at_step": rng.randint(1, self.steps)}
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +116,16 @@ def nursery():
     command = [sys.executable, "-c", NURSERY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=one_thread) as process:
 
-        def work(verb, path, encrypted, kill_after=""):
+        def work(verb, path, encrypted, kill_after=0.0, at_step=0):
             told = path.parent.with_suffix(".told")
             told.write_text("")
-            process.stdin.write(f"{verb}\t{path}\t{encrypted}\t{told}\t{kill_after}\n")
+            process.stdin.write(f"{verb}\t{path}\t{encrypted}\t{told}\t{kill_after}\t{at_step}\n")
             process.stdin.flush()
             status, seconds = process.stdout.readline().split()
             assert int(status) in (0, signal.SIGKILL)
-            return set(told.read_text().splitlines()), int(status), float(seconds)
+            lines = told.read_text().splitlines()
+            steps = next((int(line.split()[1]) for line in lines if line.startswith("steps")), 0)
+            return {line for line in lines if not line.startswith("steps")}, Run(int(status), float(seconds), steps)
 
         yield work
         process.stdin.close()
@@ -157,13 +188,13 @@ def template(request, tmp_path):
 def test_kill_during_erase(template, nursery, tmp_path):
     rng = random.Random(20260202)
     path = template.copy(tmp_path / "undisturbed")
-    done, status, seconds = nursery("erase", path, template.encrypted)
-    assert (done, status) == ({VICTIM}, 0)
+    done, run = nursery("erase", path, template.encrypted)
+    assert (done, run.status) == ({VICTIM}, 0)
     assert not template.left(path.parent)
     gone = hits = 0
-    for trial in range(KILLS):
+    for trial, moment in enumerate(run.moments(rng)):
         path = template.copy(tmp_path / str(trial))
-        done, status, _ = nursery("erase", path, template.encrypted, rng.uniform(0, seconds))
+        done, _ = nursery("erase", path, template.encrypted, **moment)
         with template.opened(path) as home:
             erased = VICTIM not in {s.name for s in home.subjects()}
             assert erased or not done
@@ -180,7 +211,8 @@ def test_kill_during_erase(template, nursery, tmp_path):
             if template.encrypted:
                 nobody_can_read(template.backup, f"{path}.keys", template.victim)
         shutil.rmtree(path.parent)
-    assert 0 < gone < KILLS or hits  # the kills did hit the work
+    assert gone < KILLS
+    assert hits  # some were killed behind the point of no return
 
 
 def nobody_can_read(backup, keys, pseudonym):
@@ -200,11 +232,11 @@ def test_kill_during_encrypted_enrolment(nursery, tmp_path):
     template = Template(tmp_path / "template", encrypted=True)
     rng = random.Random(3)
     path = template.copy(tmp_path / "undisturbed")
-    everybody, _, seconds = nursery("enrol", path, encrypted=True)
+    everybody, run = nursery("enrol", path, encrypted=True)
     assert len(everybody) == 40
-    for trial in range(KILLS // 2):
+    for trial, moment in enumerate(run.moments(rng)):
         path = template.copy(tmp_path / str(trial))
-        done, _, _ = nursery("enrol", path, True, rng.uniform(seconds / 10, seconds))
+        done, _ = nursery("enrol", path, True, **moment)
         with template.opened(path) as home:
             new = {s.name for s in home.subjects()} - set(PEOPLE)
             assert done <= new <= everybody
@@ -216,11 +248,11 @@ def test_kill_while_the_master_key_is_changed(nursery, tmp_path):
     template = Template(tmp_path / "template", encrypted=True)
     rng = random.Random(4)
     path = template.copy(tmp_path / "undisturbed")
-    _, _, seconds = nursery("rekey", path, encrypted=True)
+    _, run = nursery("rekey", path, encrypted=True)
     changed = 0
-    for trial in range(KILLS // 2):
+    for trial, moment in enumerate(run.moments(rng)):
         path = template.copy(tmp_path / str(trial))
-        done, _, _ = nursery("rekey", path, True, rng.uniform(seconds / 2, seconds))
+        done, _ = nursery("rekey", path, True, **moment)
         try:
             with template.opened(path, master=OTHER) as home:
                 template.check(home, PEOPLE)
@@ -230,4 +262,4 @@ def test_kill_while_the_master_key_is_changed(nursery, tmp_path):
             with template.opened(path) as home:
                 template.check(home, PEOPLE)
         assert sorted(p.name for p in path.parent.iterdir()) == ["people.db", "people.db.keys"]
-    assert changed  # at least one came through
+    assert 0 < changed < KILLS
