@@ -160,8 +160,8 @@ def _of_identity(
             reasons.append(_unlike(held + kept, name, score, thresholds.own))
         mates = among.copy()
         mates[held + place] = False
-        best_own = float((compared[mates] @ vectors[i]).max()) if mates.any() and agreed.decided else None
-        clash = collision(faces[i].others, thresholds, best_own=best_own, doubtful=odd)
+        mates &= agreed.decided
+        clash = collision(faces[i].others, compared[mates] @ vectors[i], thresholds, doubtful=odd)
         result[i] = reasons + ([clash] if clash else [])
     return result
 

@@ -83,8 +83,9 @@ def _person(embeddings: Floats, threshold: float, score: Floats) -> NDArray[np.b
     member[seed] = True
     alike_seed = embeddings @ embeddings[seed]
     member = _gather(embeddings, threshold, score, member, total=alike_seed, count=1)
-    if member.sum() > 1:
-        score[seed] = (alike_seed[member].sum() - alike_seed[seed]) / (member.sum() - 1)
+    compared = member.copy() if member.sum() > 1 else ~member  # alone, it stands against everybody
+    compared[seed] = False
+    score[seed] = alike_seed[compared].mean()
     return member
 
 
@@ -107,26 +108,33 @@ def _gather(
 
 
 def collision(
-    others: Sequence[Candidate], thresholds: GateThresholds, *, best_own: float | None, doubtful: bool
+    others: Sequence[Candidate], own: Floats, thresholds: GateThresholds, *, doubtful: bool = False
 ) -> Reason | None:
     """Whether a face looks like another subject, and more so than like its own.
 
     Args:
         others: the nearest other subjects, best first; may be empty.
+        own: float32 (n,), its cosines to the subject's own faces; empty where there are none.
         thresholds: the cosines that decide.
-        best_own: cosine to the nearest of the subject's own faces; None where there are none.
-        doubtful: whether the face is unlike them anyway; then any subject at the threshold may be the right one.
+        doubtful: whether the face is unlike its own anyway; then any subject at the threshold may be the right one.
     """
-    if not others or others[0].score < thresholds.collision:
+    if not others:
         return None
     other = others[0]
-    if best_own is not None and not doubtful and other.score <= best_own:
+    sure = other.score >= thresholds.collision
+    than = ""
+    if len(own):
+        nearest = float(own.max())
+        than = f", against {nearest:.3f} with the subject's own nearest face"
+        margin = thresholds.margin_one if len(own) == 1 else thresholds.margin_several
+        sure = (sure and (doubtful or other.score > nearest)) or other.score > nearest + margin
+    if not sure:
         return None
-    than = "" if best_own is None else f", more than like the subject itself ({best_own:.3f})"
+    enough = f" ({thresholds.collision:.3f} settles it)" if other.score >= thresholds.collision else ""
     return Reason(
         "looks_like_somebody_else",
-        f"looks like {other.name}: score {other.score:.3f}, {thresholds.collision:.3f} is enough{than}; check whose "
-        'picture it is. If both are one person, enrol under one name; if not, use the policy "warn"',
+        f"looks like {other.name}: score {other.score:.3f}{enough}{than}; check whose picture it is. If both are one "
+        'person, enrol under one name; if not, use the policy "warn"',
         value=other.score,
         limit=thresholds.collision,
         other=other.name,

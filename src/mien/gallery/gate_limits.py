@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mien.errors import InputError
-from mien.match import comparison_fmr
 
 if TYPE_CHECKING:
     from mien.match import Calibration
@@ -46,6 +45,9 @@ class GateLimits:
         own_fmr: a face is said to be unlike the subject's other faces where this share of other people's faces would
             be as much like them.
         collision_fpir: rate at which a new face may by chance look like one of all enrolled faces.
+        margin_one: how much higher a face may score with another subject than with the nearest of its own, where the
+            subject holds one face.
+        margin_several: the same where it holds several; then a right face nearly always has a near one among them.
         copy_cosine: least cosine between two copies of one picture.
         copy_distance: most difference between their fingerprints.
 
@@ -64,8 +66,10 @@ class GateLimits:
     visible: float = 0.75
     score: float = 0.02
     several_faces: Literal["main", "refuse"] = "main"
-    own_fmr: float = 0.01
+    own_fmr: float = 0.05
     collision_fpir: float = 1e-3
+    margin_one: float = 0.03
+    margin_several: float = 0.015
     copy_cosine: float = 0.99
     copy_distance: float = 0.1
 
@@ -85,11 +89,15 @@ class GateThresholds:
 
     Attributes:
         own: the least mean cosine of a face to the subject's other faces.
-        collision: the cosine from which a face looks like somebody else.
+        collision: the cosine from which a face looks like somebody else, whatever else it looks like.
+        margin_one, margin_several: how much its cosine to somebody else may exceed that to the subject's own nearest
+            face, where there is one and where there are several.
     """
 
     own: float
     collision: float
+    margin_one: float = 2.0
+    margin_several: float = 2.0
 
     @classmethod
     def of(cls, calibration: Calibration, limits: GateLimits, *, gallery_size: int) -> GateThresholds:
@@ -103,5 +111,5 @@ class GateThresholds:
         Raises:
             InputError: a rate is 0 or 1, or `gallery_size` negative.
         """
-        collision = calibration.threshold(fmr=comparison_fmr(limits.collision_fpir, gallery_size))
-        return cls(own=calibration.threshold(fmr=limits.own_fmr), collision=collision)
+        collision = calibration.threshold_for(fpir=limits.collision_fpir, gallery_size=gallery_size)
+        return cls(calibration.threshold(fmr=limits.own_fmr), collision, limits.margin_one, limits.margin_several)
