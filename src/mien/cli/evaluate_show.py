@@ -87,10 +87,7 @@ def show_detection(result: DetectionResult) -> None:
         rows.append(("landmark error, by the distance of the eyes", f"{result.landmarks.mean:.4f}", faces))
     print_table(("", "value", "95 % interval"), rows, right=("value",))
     print_line()
-    print_line(
-        f"Intervals: Wilson's, which takes faces for independent; AP: bootstrap over {result.experiment.pictures} "
-        f"pictures, {result.ap.replicates} replicates."
-    )
+    print_line(f"Intervals: Wilson's, which takes faces for independent; AP: {result.ap_interval}.")
     if result.detecting_seconds is not None:
         each = result.detecting_seconds / max(result.experiment.pictures, 1)
         print_line(f"{result.detecting_seconds:.1f} s for detection, {each * 1000:.0f} ms a picture, loading included")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -102,7 +102,7 @@ class DetectionResult:
         experiment: what was measured, and how.
         detector: its facts; None for detections from a file.
         curve: counts at falling confidence.
-        ap: average precision at IoU 0.5, with its interval over pictures.
+        ap: average precision at IoU 0.5, with its interval over pictures (no replicates: see `ap_interval`).
         faces, ignored: true faces that count, and that do not.
         detections: all detections, those of ignored faces included.
         right: right detections, of those that count (precision, with the threshold of the detector).
@@ -131,6 +131,13 @@ class DetectionResult:
     false_alarms: tuple[Crop, ...] = field(default=())
     detecting_seconds: float | None = None
 
+    @property
+    def ap_interval(self) -> str:
+        """How the interval of AP was found."""
+        if not self.ap.replicates:
+            return "Wilson's of the recall: where nothing went wrong, or all did, it is the same in every replicate"
+        return f"bootstrap over {self.experiment.pictures} pictures, {self.ap.replicates} replicates"
+
     def record(self) -> dict[str, Any]:
         """The JSON object."""
         return {
@@ -144,7 +151,7 @@ class DetectionResult:
                 "low": self.ap.low,
                 "high": self.ap.high,
                 "iou": OVERLAP,
-                "interval": f"bootstrap over {self.experiment.pictures} pictures, {self.ap.replicates} replicates",
+                "interval": self.ap_interval,
             },
             "precision": rate_record(self.right),
             "recall": rate_record(self.found),
@@ -223,6 +230,10 @@ def detection_result(
     if abs(ap.value - average_precision(curve)) > 1e-9:  # two ways to the same number
         raise AssertionError("average precision: two computations disagree")
     seen = finders >= 0
+    recall = Rate(int(seen[counts].sum()), int(counts.sum()))
+    if ap.low == ap.high:
+        low, high = wilson(recall.count, recall.trials)
+        ap = replace(ap, low=min(low, ap.value), high=max(high, ap.value), replicates=0)
     heights = data.boxes[:, 3] - data.boxes[:, 1]
     return DetectionResult(
         experiment=call.measured(
@@ -240,7 +251,7 @@ def detection_result(
         ignored=int(data.ignore.sum()),
         detections=len(outcomes),
         right=Rate(int((outcomes == 1).sum()), int((outcomes != 0).sum())),
-        found=Rate(int(seen[counts].sum()), int(counts.sum())),
+        found=recall,
         by_height=tuple(_by_height(heights[counts], seen[counts])),
         by_attribute=_by_attribute(data, counts, seen),
         landmarks=_landmarks(data, found, finders, holders),

@@ -24,8 +24,9 @@ __all__ = ["EMBEDDING_WAY", "EmbeddingCache", "cache_folder"]
 _LAYOUT: Final = 1
 
 EMBEDDING_WAY: Final = 1
-"""Version of the way from a picture to its embedding: decoding, detection, alignment, the embedder's code. Raise it with
-every change there that changes numbers, so that nothing computed the old way is found again."""
+"""Version of the way from a picture to its embedding: decoding, detection, alignment, the embedder's code.
+
+Raise it with every change there that changes numbers, so that nothing computed the old way is found again."""
 
 _BROKEN: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _AT_ONCE: Final = 500  # rows of one query

@@ -58,7 +58,7 @@ figure{margin:0}
 .swatch.other{background:var(--other)}
 .swatch.mark{background:none;border:2px solid var(--curve);border-radius:50%}
 .swatch.equal{background:var(--other);border-radius:50%}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto}.charts+.scroll{margin-top:1rem}
 table{border-collapse:collapse;width:100%;font-size:.925rem;background:var(--card);border:1px solid var(--line)}
 th,td{text-align:left;padding:.45rem .8rem;border-bottom:1px solid var(--line);vertical-align:top}
 thead th{background:var(--shade);font-size:.85rem;white-space:nowrap}
