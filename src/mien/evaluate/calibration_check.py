@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Trial", "check_fmr", "check_fpir", "enrolment_trial", "halves_of", "mean_fpir"]
 
 _TAIL: Final = 2_000_000
-_HALVES: Final = 200
+_HALVES: Final = 100
 _REPLICATES: Final = 500
 
 

@@ -221,10 +221,12 @@ def _counts_and_spreads(faces: Faces, pairs: SubjectPairs) -> tuple[ScoreCounts,
     counts = ScoreCounts()
     total = squares = 0.0
     for _, block in triangle_blocks(faces.vectors):
-        for r, row in enumerate(block):
-            counts.add(row[r + 1 :])
-            total += float(row[r + 1 :].sum(dtype=np.float64))
-            squares += float(np.vdot(row[r + 1 :], row[r + 1 :]))
+        below = np.tri(*block.shape, dtype=np.bool_)  # each picture with itself and with earlier ones
+        block[below] = 0
+        counts.add(block)
+        counts.add(np.zeros(int(np.count_nonzero(below)), np.float32), times=-1)
+        total += float(block.sum(dtype=np.float64))
+        squares += float(np.einsum("ij,ij->", block, block, dtype=np.float64))
     same = pairs.genuine.astype(np.float64)
     counts.add(pairs.genuine, times=-1)
     n, total, squares = counts.total, total - float(same.sum()), squares - float(same @ same)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -54,5 +55,5 @@ def rate_on(steps: Sequence[tuple[float, float]], threshold: float) -> float | N
 
 def _on_line(a: tuple[float, float], b: tuple[float, float], rate: float) -> float:
     """The threshold at `rate` on the line through two steps of log rate against threshold."""
-    share = math.log(rate / a[0]) / math.log(b[0] / a[0])
+    share = (math.log(max(rate, sys.float_info.min)) - math.log(a[0])) / math.log(b[0] / a[0])  # a rate may underflow
     return a[1] + share * (b[1] - a[1])
