@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "decide"]
 
+_ROUNDING = 1e-5  # two ways to compute one cosine in float32 differ by less
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -38,7 +40,7 @@ class Candidate:
     @property
     def suppressed(self) -> bool:
         """Whether the face is at least as near to one that was said not to be this subject."""
-        return self.against > -1 and self.against >= self.score
+        return self.against > -1 and self.against >= self.score - _ROUNDING
 
 
 def decide(
