@@ -4,6 +4,7 @@
 """
 
 from mien.gallery.search.exact import ExactIndex, default_threads
+from mien.gallery.search.file import open_index, save_index
 from mien.gallery.search.ranking import Hits
 
-__all__ = ["ExactIndex", "Hits", "default_threads"]
+__all__ = ["ExactIndex", "Hits", "default_threads", "open_index", "save_index"]

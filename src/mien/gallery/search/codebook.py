@@ -77,8 +77,7 @@ class ProbeCode:
 
     probes: Doubles
     weights: NDArray[np.int32]
-    high_weights: Doubles
-    low_weights: Doubles
+    fine_weights: NDArray[np.int16]
     terms: Doubles
 
 
@@ -164,18 +163,24 @@ class Codebook:
         scale = np.maximum(np.abs(high).max(1, keepdims=True), 1e-30) / 127
         whole = np.rint(high / scale).astype(np.int8)
         low = high / 16 * self.slot_last
+        fine_scale = np.maximum(np.abs(low).max(1, keepdims=True), 1e-30) / 32767
+        fine = np.rint(low / fine_scale).astype(np.int16)
+        halves = fine.reshape(len(probes), -1, 2, 4).transpose(0, 2, 1, 3).reshape(len(probes), 2, -1)
         base = exact @ self.mean
         total = np.abs(whole).sum(1, dtype=np.int64) * 15.0 * scale[:, 0]  # no partial sum is larger
-        terms = np.empty((len(probes), 8))
+        terms = np.empty((len(probes), 9))
         terms[:, 0] = scale[:, 0]
         terms[:, 1] = base - 7.5 * scale[:, 0] * whole.sum(1, dtype=np.int64)
-        terms[:, 2] = base - 7.5 * (high.sum(1) + low.sum(1))
+        terms[:, 2] = -7.5 * fine_scale[:, 0] * fine.sum(1, dtype=np.int64)
         terms[:, 3] = np.linalg.norm(centred, axis=1)
         terms[:, 4] = np.linalg.norm(high - scale * whole, axis=1)
-        terms[:, 5] = 2.0**-21 * (1 + total + np.abs(terms[:, 1]) + 32767 * self.shift_step)  # a few roundings of each
+        # A few float32 roundings of each number that meets, and what the fine weights lose.
+        terms[:, 5] = 2.0**-21 * (2 + total + np.abs(terms[:, 1]) + 32767 * self.shift_step)
+        terms[:, 5] += 7.5 * np.abs(low - fine_scale * fine).sum(1)
         terms[:, 6] = self.shift_step
         terms[:, 7] = -np.inf
-        return ProbeCode(exact, whole.reshape(-1).view(np.int32), high, low, terms)
+        terms[:, 8] = fine_scale[:, 0]
+        return ProbeCode(exact, whole.reshape(-1).view(np.int32), np.ascontiguousarray(halves), terms)
 
 
 def _slots(variance: Doubles) -> NDArray[np.int64]:

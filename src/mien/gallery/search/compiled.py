@@ -1,11 +1,11 @@
-"""The inner loops as machine code, made by numba on the user's machine and kept in its cache. Optional: extra `fast`."""
+"""The inner loops as machine code, made by numba on the user's machine and kept in its cache. Extra `fast`."""
 
 from __future__ import annotations
 
 import importlib.util
 import threading
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mien.gallery.search import kernels
 from mien.gallery.search.lanes import passing_intrinsic
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["available", "compiled_encode", "compiled_scan"]
+
+Numba: TypeAlias = Any  # numba's own things have no types
 
 _compiling = threading.RLock()
 
@@ -46,7 +48,8 @@ def _scan() -> Callable[..., None]:
         kernels.scan,
         t.void(
             bytes_, bytes_, shorts, floats, floats, ids, bytes_, t.boolean, t.int64, t.int64, t.int64,
-            doubles, _readable(t, t.int32), doubles, doubles, doubles, t.int64, t.Array(t.float64, 2, "C"), *out,
+            doubles, _readable(t, t.int32), _readable(t, t.int16, 3), doubles, t.int64,
+            t.Array(t.float64, 2, "C"), *out,
         ),
     )  # fmt: skip
 
@@ -62,15 +65,15 @@ def _encode() -> Callable[..., None]:
     )
 
 
-def _readable(types: Any, dtype: Any, dimensions: int = 1) -> Any:
+def _readable(types: Numba, dtype: Numba, dimensions: int = 1) -> Numba:
     """Mapped files are read-only; an array that may be written converts to this, not the other way round."""
     return types.Array(dtype, dimensions, "C", readonly=True)
 
 
-def _jit(function: Callable[..., None], signature: Any) -> Callable[..., None]:
+def _jit(function: Callable[..., None], signature: Numba) -> Callable[..., None]:
     numba = importlib.import_module("numba")
     extending = importlib.import_module("numba.extending")
-    for helper in (kernels._dot, kernels._refined, kernels._offer):
+    for helper in (kernels._dot, kernels._fine_part, kernels._offer):
         extending.register_jitable(helper)
     try:
         return numba.njit(signature, nogil=True, cache=True)(function)  # type: ignore[no-any-return]
@@ -85,10 +88,10 @@ def _register_passing() -> None:
     host = importlib.import_module("numba.core.codegen").get_host_cpu_features()
     lanes = passing_intrinsic(vnni="+avx512vnni" in host and "+avx512bw" in host)
 
-    def call(coarse: Any, group: Any, words: Any, weights: Any, at: Any, shifts: Any, scale: Any, step: Any, least: Any) -> Any:  # fmt: skip # noqa: E501
-        return lanes(coarse, group, words, weights, at, shifts, scale, step, least)
+    def call(*arguments: Numba) -> Numba:
+        return lanes(*arguments)
 
-    def overloaded(coarse: Any, group: Any, words: Any, weights: Any, at: Any, shifts: Any, scale: Any, step: Any, least: Any) -> Any:  # fmt: skip # noqa: E501
+    def overloaded(*arguments: Numba) -> Numba:  # numba asks for the names of `call`
         return call
 
     extending.overload(kernels.passing)(overloaded)

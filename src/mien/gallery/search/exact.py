@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mien.errors import InputError
 from mien.gallery.search.compiled import available
-from mien.gallery.search.nibbles import NibbleScanner
-from mien.gallery.search.octets import OctetScanner
 from mien.gallery.search.ranking import Hits, Ranking
-from mien.gallery.search.sifting import float_margin, sift
+from mien.gallery.search.segment import Segment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,14 +19,10 @@ if TYPE_CHECKING:
     from mien.gallery.records import Ids
     from mien.types import Floats
 
-__all__ = ["CODED_FROM", "ExactIndex", "Scanner", "default_threads"]
-
-Scanner: TypeAlias = NibbleScanner | OctetScanner
+__all__ = ["CODED_FROM", "ExactIndex", "default_threads"]
 
 CODED_FROM = 16_384  # rows; below, plain products of float32 are as fast as codes
-_CHUNK = 65_536  # rows a float32 product
-_PROBES = 64  # probes a float32 product
-_UNIT = 0.01  # how far from unit norm a row or probe may be
+_UNIT = 0.01  # how far from 1 the square of a norm may be
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,44 +30,47 @@ class ExactIndex:
     """Rows and their owners at one moment. Immutable to its readers, so any number of threads may search it.
 
     Indexes share their buffers: `append` writes only behind the rows that older ones can see, and into a buffer that
-    still has room there only once. Call `append` on the newest index only, from one thread at a time.
+    still has room there only once. Call `append` on the newest index only, from one thread at a time. What was opened
+    from a file stays there; new rows go to memory.
 
     Attributes:
-        count: rows in use, removed ones included.
-        gone: how many of them are removed.
+        gone: how many rows are removed.
         coded_from: number of rows from which on codes are kept.
         compiled: scan with numba; None where it is installed.
+        segments: the rows, in order.
+        live: bool, False for removed rows; rows behind its end are live. None while nothing was removed.
     """
 
-    count: int = 0
     gone: int = 0
     coded_from: int = CODED_FROM
     compiled: bool | None = None
-    _rows: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    _owners: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
-    _allowed: NDArray[np.bool_] | None = None
-    _scanner: Scanner | None = None
-    _coded: int = 0
+    segments: tuple[Segment, ...] = ()
+    live: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Number of rows that are not removed."""
         return self.count - self.gone
 
     @property
-    def rows(self) -> Floats:
-        """float32 (count, D), removed ones included. Do not write to it."""
-        return self._rows[: self.count]
+    def count(self) -> int:
+        """Rows in use, removed ones included."""
+        return sum(segment.count for segment in self.segments)
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of a row; None while there is none."""
+        return self.segments[0].buffer.shape[1] if self.segments else None
 
     @property
     def owners(self) -> Ids:
         """int64 (count,). Do not write to it."""
-        return self._owners[: self.count]
+        parts = [segment.owners for segment in self.segments]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
 
     @property
     def resident_bytes(self) -> int:
         """What a search keeps in memory beside the float32 rows: codes, owners, the removed rows' marks."""
-        codes = self._scanner.nbytes(self._coded) if self._scanner else 0
-        return codes + self.owners.nbytes + (0 if self._allowed is None else self._allowed.nbytes)
+        return sum(s.resident_bytes for s in self.segments) + (0 if self.live is None else self.live.nbytes)
 
     def append(self, rows: Floats, owners: Ids) -> ExactIndex:
         """This index with more rows behind its own.
@@ -85,51 +82,56 @@ class ExactIndex:
         Raises:
             InputError: rows and owners cannot be used.
         """
-        _check_unit(rows, "rows", self._rows.shape[1] if self.count else None)
-        if owners.shape != (len(rows),) or owners.dtype != np.int64 or (len(owners) and owners.min() < 0):
-            raise InputError(f"owners: expected {len(rows)} int64 that are not negative, got {owners.dtype}{owners.shape}")
+        _check_unit(rows, "rows", self.dimension)
+        if owners.shape != (len(rows),) or owners.dtype != np.int64 or owners.min(initial=0) < 0:
+            raise InputError(f"owners: expected {len(rows)} int64 from 0 on, got {owners.dtype}{owners.shape}")
         if not len(rows):
             return self
-        count = self.count + len(rows)
-        buffer, whose, scanner, coded = self._rows, self._owners, self._scanner, self._coded
-        if count > len(buffer) or buffer.shape[1] != rows.shape[1] or not buffer.flags.writeable:
-            # Doubling keeps the cost of n additions proportional to n; a first load takes what it needs.
-            room = max(count, 2 * self.count)
-            buffer, whose = np.empty((room, rows.shape[1]), np.float32), np.empty(room, np.int64)
-            if self.count:
-                buffer[: self.count], whose[: self.count] = self.rows, self.owners
-            scanner, coded = None, 0  # made anew below, for the rows as they are now
-        buffer[self.count : count], whose[self.count : count] = rows, owners
-        if scanner is None and count >= self.coded_from:
-            compiled = available() if self.compiled is None else self.compiled
-            scanner = (NibbleScanner if compiled else OctetScanner).trained(buffer[:count], len(buffer))
-        if scanner is not None:
-            coded = scanner.write(buffer[:count], coded)
-        return replace(self, count=count, _rows=buffer, _owners=whose, _scanner=scanner, _coded=coded)
+        kept = self.segments
+        last = Segment()
+        if kept and not kept[-1].mapped:
+            kept, last = kept[:-1], kept[-1]
+        last = last.append(rows, owners, coded_from=self.coded_from, compiled=self._compiled)
+        return replace(self, segments=(*kept, last))
 
     def remove(self, rows: Ids) -> ExactIndex:
-        """This index without some rows, given by their places; the others keep theirs. Searches pass over the gap."""
+        """This index without some rows, given by their places; the others keep theirs. Searches pass over the gap.
+
+        Raises:
+            InputError: there is no such row.
+        """
         if not len(rows):
             return self
         if rows.min() < 0 or rows.max() >= self.count:
             raise InputError(f"rows: expected 0 to {self.count - 1}, got {rows.min()} to {rows.max()}")
-        allowed = np.ones(self.count, bool)
-        if self._allowed is not None:
-            allowed[: len(self._allowed)] = self._allowed
-        allowed[rows] = False
-        return replace(self, gone=self.count - int(np.count_nonzero(allowed)), _allowed=allowed)
-
-    def compacted(self) -> tuple[ExactIndex, Ids]:
-        """An index of the remaining rows alone, and where each of them stood."""
-        kept = self.kept()
-        fresh = ExactIndex(coded_from=self.coded_from, compiled=self.compiled)
-        return (fresh.append(self.rows[kept], self.owners[kept]) if len(kept) else fresh), kept
+        live = np.ones(self.count, bool)
+        if self.live is not None:
+            live[: len(self.live)] = self.live
+        live[rows] = False
+        return replace(self, gone=self.count - int(np.count_nonzero(live)), live=live)
 
     def kept(self) -> Ids:
         """Places of the rows that are not removed, ascending."""
-        if self._allowed is None:
+        if self.live is None:
             return np.arange(self.count)
-        return np.concatenate([np.flatnonzero(self._allowed), np.arange(len(self._allowed), self.count)])
+        return np.concatenate([np.flatnonzero(self.live), np.arange(len(self.live), self.count)])
+
+    def compacted(self) -> tuple[ExactIndex, Ids]:
+        """An index of the remaining rows alone, in memory, and where each of them stood."""
+        kept = self.kept()
+        index, first = replace(self, gone=0, segments=(), live=None), 0
+        for segment in self.segments:
+            at = kept[np.searchsorted(kept, first) : np.searchsorted(kept, first + segment.count)] - first
+            index = index.append(segment.buffer[at], segment.owner_buffer[at])
+            first += segment.count
+        return index, kept
+
+    def joined(self) -> ExactIndex:
+        """The same index in one segment, in memory; removed rows keep their places."""
+        index = replace(self, segments=())
+        for segment in self.segments:
+            index = index.append(segment.rows, segment.owners)
+        return index
 
     def search(
         self,
@@ -154,43 +156,29 @@ class ExactIndex:
         """
         if k < 1:
             raise InputError(f"k: expected at least 1, got {k}")
-        _check_unit(probes, "probes", self._rows.shape[1] if self.count else None)
+        _check_unit(probes, "probes", self.dimension)
         if allowed is not None and (allowed.shape != (self.count,) or allowed.dtype != np.bool_):
             raise InputError(f"allowed: expected bool ({self.count},), got {allowed.dtype}{allowed.shape}")
-        threads = threads or default_threads()
         rankings = [Ranking(k, by_owner=by_owner) for _ in range(len(probes))]
-        if len(self) and len(probes):
-            mask = self._mask(allowed)
-            start = 0
-            if self._scanner is not None:
-                start = self.count if isinstance(self._scanner, NibbleScanner) else self._coded
-                self._scanner.search(
-                    self.rows, self.owners, self._coded, mask, np.ascontiguousarray(probes), rankings,
-                    k=min(k, self.count), by_owner=by_owner, threads=threads,
-                )  # fmt: skip
-            self._search_floats(probes, rankings, mask, start)
+        mask, first, probes = self._mask(allowed), 0, np.ascontiguousarray(probes)
+        for segment in self.segments if len(self) and len(probes) else ():
+            for ranking in rankings:
+                ranking.offset = first
+            part = None if mask is None else mask[first : first + segment.count]
+            segment.search(probes, rankings, part, k=k, by_owner=by_owner, threads=threads or default_threads())
+            first += segment.count
         return Ranking.table(rankings, k)
 
-    def _mask(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        if allowed is None or self._allowed is None:
-            return self._allowed if allowed is None else allowed
-        both = allowed.copy()
-        both[: len(self._allowed)] &= self._allowed
-        return both
+    @property
+    def _compiled(self) -> bool:
+        return available() if self.compiled is None else self.compiled
 
-    def _search_floats(
-        self, probes: Floats, rankings: list[Ranking], mask: NDArray[np.bool_] | None, first: int
-    ) -> None:
-        margin = float_margin(self._rows.shape[1])
-        for start in range(first, self.count, _CHUNK):
-            part = self._rows[start : min(start + _CHUNK, self.count)]
-            for begin in range(0, len(probes), _PROBES):
-                products = probes[begin : begin + _PROBES] @ part.T
-                for q, estimates in enumerate(products, begin):
-                    sift(
-                        rankings[q], estimates, margin,
-                        first=start, rows=self._rows, owners=self._owners, probe=probes[q], allowed=mask,
-                    )  # fmt: skip
+    def _mask(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        if allowed is None or self.live is None:
+            return self.live if allowed is None else allowed
+        both = allowed.copy()
+        both[: len(self.live)] &= self.live
+        return both
 
 
 def default_threads() -> int:

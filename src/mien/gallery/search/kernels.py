@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
     Doubles = NDArray[np.float64]
 
+# ruff: noqa: PLR0917 -- compiled functions take arrays, not objects, and no keywords
+
 __all__ = ["GROUP", "encode", "passing", "scan"]
 
 GROUP = 16  # rows whose coarse words are interleaved
+_LATER = 8192  # rows a probe that may wait for a second look
 _STRIDE = 256  # groups that all probes of a batch visit before the next ones are fetched: about an L2 cache full
 
 
@@ -39,8 +42,9 @@ def passing(
     scale: np.float32,
     step: np.float32,
     least: np.float32,
+    estimates: Floats,
 ) -> int:
-    """Bit i says whether row i of the group has an estimate of at least `least`."""
+    """Write the 16 rows' estimates; bit i of the answer says whether that of row i is at least `least`."""
     signed = weights.view(np.int8)
     mask = 0
     for lane in range(GROUP):
@@ -50,8 +54,8 @@ def passing(
                 byte = int(coarse[(group * words + word) * 64 + lane * 4 + i])
                 total += (byte & 15) * int(signed[4 * at + 8 * word + i])
                 total += (byte >> 4) * int(signed[4 * at + 8 * word + 4 + i])
-        estimate = np.float32(total) * scale + np.float32(shifts[group * GROUP + lane]) * step
-        if estimate >= least:
+        estimates[lane] = np.float32(total) * scale + np.float32(shifts[group * GROUP + lane]) * step
+        if estimates[lane] >= least:
             mask |= 1 << lane
     return mask
 
@@ -72,7 +76,7 @@ def encode(
     """Write the codes of whole groups and how far they may be off.
 
     Args:
-        points: float64 (n, D), centred and rotated; n is a multiple of 16. Used up.
+        points: float64 (n, D), centred and rotated; n is a multiple of 16.
         shift: float64 (n,), the mean's product with each centred row.
         slot_axis: int64 (S,), which axis a slot belongs to.
         slot_step: float64 (S,), width of its coarse cells, 0 for an empty slot.
@@ -88,42 +92,52 @@ def encode(
     slots = len(slot_axis)
     words = slots // 8
     up = 1.0 + 1e-6  # the bounds are stored in float32 and must not shrink
+    per_step = np.zeros(slots)
+    for j in range(slots):
+        if slot_step[j] > 0.0:
+            per_step[j] = 1.0 / slot_step[j]
+    left, high, low = np.empty(slots), np.empty(slots), np.empty(slots)
     for n in range(len(points)):
         row = first + n
         group = row // GROUP
         if row % GROUP == 0:
             for b in range(4):
                 bounds[group, b] = 0.0
-        squares = 0.0
-        finer = 0.0
         for j in range(slots):
-            axis, step = slot_axis[j], slot_step[j]
-            left = points[n, axis]
-            high = min(max(int(np.floor(left / step)) + 8, 0), 15) if step > 0.0 else 8
-            left -= (high - 7.5) * step
-            points[n, axis] = left
-            squares += (high - 7.5) ** 2
-            low = 0
-            if slot_last[j]:
-                low = min(max(int(np.floor(left * 16.0 / step)) + 8, 0), 15)
-                rest = left - (low - 7.5) * step / 16.0
-                finer += rest * rest - left * left
-            i, above = j % 4, 4 * ((j % 8) // 4)
-            at = (group * words + j // 8) * 64 + (row % GROUP) * 4 + i
-            to = (row * words + j // 8) * 4 + i
-            if above == 0:
-                coarse[at] = high
-                fine[to] = low
-            else:
-                coarse[at] |= high << 4
-                fine[to] |= low << 4
-        residual = 0.0
+            left[j] = points[n, slot_axis[j]]
+        coarsely = 0.0
         for axis in range(points.shape[1]):
-            residual += points[n, axis] * points[n, axis]
+            coarsely += points[n, axis] * points[n, axis]
+        for j in range(slots):
+            high[j] = min(max(np.floor(left[j] * per_step[j]), -8.0), 7.0) + 0.5
+        for j in range(slots - 1):
+            if slot_last[j] == 0 and per_step[j] > 0.0:  # the next slot refines this one
+                left[j + 1] = left[j] - high[j] * slot_step[j]
+                high[j + 1] = min(max(np.floor(left[j + 1] * per_step[j + 1]), -8.0), 7.0) + 0.5
+                coarsely -= left[j] * left[j] - left[j + 1] * left[j + 1]
+        finely = squares = 0.0
+        for j in range(slots):
+            rest = left[j] - high[j] * slot_step[j]
+            low[j] = min(max(np.floor(rest * 16.0 * per_step[j]), -8.0), 7.0) + 0.5
+            least = rest - low[j] * slot_step[j] / 16.0
+            coarsely += slot_last[j] * (rest * rest - left[j] * left[j])
+            finely += slot_last[j] * (least * least - rest * rest)
+            squares += high[j] * high[j]
+        finely += coarsely
+        for j in range(slots):
+            at = (group * words + j // 8) * 64 + (row % GROUP) * 4 + j % 4
+            to = (row * words + j // 8) * 4 + j % 4
+            above, below = int(high[j] + 7.5), int(low[j] + 7.5)
+            if j % 8 < 4:
+                coarse[at] = above
+                fine[to] = below
+            else:
+                coarse[at] |= above << 4
+                fine[to] |= below << 4
         stored = min(max(int(np.rint(shift[n] / shift_step)), -32767), 32767)
         shifts[row] = stored
-        bounds[group, 0] = max(bounds[group, 0], np.float32(np.sqrt(residual) * up))
-        bounds[group, 1] = max(bounds[group, 1], np.float32(np.sqrt(max(residual + finer, 0.0) + 1e-15 * residual) * up))
+        bounds[group, 0] = max(bounds[group, 0], np.float32(np.sqrt(max(coarsely, 0.0) + 1e-14) * up))
+        bounds[group, 1] = max(bounds[group, 1], np.float32(np.sqrt(max(finely, 0.0) + 1e-14) * up))
         bounds[group, 2] = max(bounds[group, 2], np.float32(np.sqrt(squares) * up))
         bounds[group, 3] = max(bounds[group, 3], np.float32(abs(shift[n] - stored * shift_step) * up))
 
@@ -143,37 +157,34 @@ def _dot(rows: Floats, row: int, probe: Doubles) -> float:
     return (a + b) + (c + d)
 
 
-def _refined(
-    coarse: Bytes, fine: Bytes, group: int, lane: int, words: int, high_weights: Doubles, low_weights: Doubles
-) -> float:
-    total = 0.0
-    row = group * GROUP + lane
-    for word in range(words):
-        at = (group * words + word) * 64 + lane * 4
-        to = (row * words + word) * 4
-        for i in range(4):
-            slot = 8 * word + i
-            high, low = coarse[at + i], fine[to + i]
-            total += high_weights[slot] * (high & 15) + low_weights[slot] * (low & 15)
-            total += high_weights[slot + 4] * (high >> 4) + low_weights[slot + 4] * (low >> 4)
-    return total
+def _fine_part(fine: Bytes, row: int, weights: NDArray[np.int16], q: int) -> int:
+    """What the fine half of a row's code adds to its estimate, in units of the fine weights."""
+    half = weights.shape[2]
+    start = row * half
+    total = np.int32(0)
+    for i in range(half):
+        code = fine[start + i]
+        total += np.int32(code & 15) * np.int32(weights[q, 0, i]) + np.int32(code >> 4) * np.int32(weights[q, 1, i])
+    return int(total)
 
 
 def _offer(scores: Doubles, rows: Ids, owners: Ids, filled: int, score: float, row: int, owner: int) -> int:
-    """Keep (score, row) if it belongs to the best, one an owner; returns how many are kept. Rows come in order."""
+    """Keep (score, row) if it belongs to the best, one an owner; returns how many are kept."""
     for i in range(filled):
         if owners[i] == owner:
-            if score > scores[i]:
+            if score > scores[i] or (score == scores[i] and row < rows[i]):
                 scores[i] = score
                 rows[i] = row
             return filled
     at = filled
+    if np.isnan(score):  # a damaged file; no row of ours
+        return filled
     if filled == len(scores):
         at = 0
         for i in range(1, filled):
             if scores[i] < scores[at] or (scores[i] == scores[at] and rows[i] > rows[at]):
                 at = i
-        if score <= scores[at]:
+        if not (score > scores[at] or (score == scores[at] and row < rows[at])):
             return filled
         filled -= 1
     scores[at] = score
@@ -196,8 +207,7 @@ def scan(
     end: int,
     probes: Doubles,
     weights: NDArray[np.int32],
-    high_weights: Doubles,
-    low_weights: Doubles,
+    fine_weights: NDArray[np.int16],
     terms: Doubles,
     task: int,
     bars: Doubles,
@@ -224,11 +234,10 @@ def scan(
         end: one past the last row.
         probes: float64 (Q, D).
         weights: int32 (Q * S / 4,), four int8 each.
-        high_weights: float64 (Q, S), exact weights of the coarse halves.
-        low_weights: float64 (Q, S), exact weights of the fine halves.
-        terms: float64 (Q, 8): scale of the integer sums, constant of the integer estimate, constant of the fine
-            estimate, norm of the centred probe, norm of the weights' rounding, error of float arithmetic, unit of
-            `shifts`, a score that is known to be reached k times.
+        fine_weights: int16 (Q, 2, S / 2), of the lower and the upper nibbles of `fine`.
+        terms: float64 (Q, 9): scale of the coarse sums, constant of the coarse estimate, constant of the fine part,
+            norm of the centred probe, norm of the coarse weights' rounding, error of all other roundings, unit of
+            `shifts`, a score that is known to be reached k times, scale of the fine sums.
         task: which column of `bars` is this caller's.
         bars: float64 (Q, tasks), k-th best scores, shared by the callers that scan other parts.
         best_scores: float64 (Q, k), out.
@@ -236,49 +245,64 @@ def scan(
         best_owners: int64 (Q, k), out.
         filled: int64 (Q,), out: how many of the k were found.
     """
-    words = high_weights.shape[1] // 8
+    words = fine_weights.shape[2] // 4
     k = best_scores.shape[1]
-    last_group = coded // GROUP
-    first_group = begin // GROUP
+    estimates = np.empty(GROUP, np.float32)
+    later, most = np.empty((len(probes), _LATER), np.int64), np.empty((len(probes), _LATER))
+    waiting = np.zeros(len(probes), np.int64)
+    first_group, last_group = begin // GROUP, coded // GROUP
     while True:
         stop = min(first_group + _STRIDE, last_group)
         for q in range(len(probes)):
-            scale = np.float32(terms[q, 0])
-            step = np.float32(terms[q, 6])
-            bar = terms[q, 7]
-            for t in range(bars.shape[1]):
-                bar = max(bar, bars[q, t])
+            scale, step = np.float32(terms[q, 0]), np.float32(terms[q, 6])
+            bar = max(terms[q, 7], bars[q].max())
             for group in range(first_group, stop):
                 margin = terms[q, 3] * bounds[group, 0] + terms[q, 4] * bounds[group, 2] + bounds[group, 3]
-                least = np.float32(bar - terms[q, 1] - margin - terms[q, 5])
-                mask = passing(coarse, group, words, weights, q * 2 * words, shifts, scale, step, least)
+                margin += terms[q, 5]
+                least = np.float32(bar - terms[q, 1] - margin)
+                mask = passing(coarse, group, words, weights, 2 * q * words, shifts, scale, step, least, estimates)
                 lane = 0
                 while mask != 0:
-                    if mask & 1:
-                        row = group * GROUP + lane
-                        if row >= len(allowed) or allowed[row] != 0:
-                            fair = _refined(coarse, fine, group, lane, words, high_weights[q], low_weights[q])
-                            fair += terms[q, 2] + shifts[row] * terms[q, 6]
-                            margin = terms[q, 3] * bounds[group, 1] + bounds[group, 3] + terms[q, 5]
-                            if fair + margin >= bar:
-                                score = _dot(rows, row, probes[q])
-                                owner = owners[row] if by_owner else row
-                                filled[q] = _offer(
-                                    best_scores[q], best_rows[q], best_owners[q], filled[q], score, row, owner
-                                )
-                                if filled[q] == k:
-                                    bars[q, task] = best_scores[q].min()
-                                    bar = max(bar, bars[q, task])
+                    row = group * GROUP + lane
+                    if mask & 1 and (row >= len(allowed) or allowed[row] != 0):
+                        likely = estimates[lane] + terms[q, 1]
+                        if likely >= bar or waiting[q] == _LATER:  # raise the bar at once; the doubtful may wait for it
+                            owner = owners[row] if by_owner else row
+                            score = _dot(rows, row, probes[q])
+                            filled[q] = _offer(
+                                best_scores[q], best_rows[q], best_owners[q], filled[q], score, row, owner
+                            )
+                            if filled[q] == k:
+                                bars[q, task] = best_scores[q].min()
+                                bar = max(bar, bars[q, task])
+                        else:
+                            later[q, waiting[q]] = row
+                            most[q, waiting[q]] = likely + margin
+                            waiting[q] += 1
                     mask >>= 1
                     lane += 1
+            if waiting[q] > _LATER // 2 or stop == last_group:
+                for i in range(waiting[q]):
+                    if most[q, i] >= bar:
+                        row = later[q, i]
+                        group = row // GROUP
+                        most_now = most[q, i] + terms[q, 3] * (bounds[group, 1] - bounds[group, 0]) + terms[q, 2]
+                        if most_now + _fine_part(fine, row, fine_weights, q) * terms[q, 8] >= bar:
+                            owner = owners[row] if by_owner else row
+                            score = _dot(rows, row, probes[q])
+                            filled[q] = _offer(
+                                best_scores[q], best_rows[q], best_owners[q], filled[q], score, row, owner
+                            )
+                            if filled[q] == k:
+                                bars[q, task] = best_scores[q].min()
+                                bar = max(bar, bars[q, task])
+                waiting[q] = 0
             if stop == last_group:
                 for row in range(coded, end):
                     if row >= len(allowed) or allowed[row] != 0:
                         owner = owners[row] if by_owner else row
                         score = _dot(rows, row, probes[q])
-                        filled[q] = _offer(
-                            best_scores[q], best_rows[q], best_owners[q], filled[q], score, row, owner
-                        )
+                        filled[q] = _offer(best_scores[q], best_rows[q], best_owners[q], filled[q], score, row, owner)
         first_group = stop
         if stop == last_group:
             return

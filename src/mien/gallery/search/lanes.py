@@ -1,17 +1,19 @@
-"""`kernels.passing` as LLVM code: 16 rows in the lanes of one vector, with the processor's int8 products where it has them."""
+"""`kernels.passing` as LLVM code: 16 rows in the lanes of a vector, with the processor's int8 products."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, TypeAlias
 
 __all__ = ["passing_intrinsic"]
+
+Llvm: TypeAlias = Any  # llvmlite's and numba's own things have no types
 
 _LANES = 16
 _VNNI = "llvm.x86.avx512.vpdpbusd.512"  # u8 x s8, four products added to each of 16 int32
 
 
-def passing_intrinsic(*, vnni: bool) -> Any:
+def passing_intrinsic(*, vnni: bool) -> Llvm:
     """A numba intrinsic with the arguments of `kernels.passing`.
 
     Args:
@@ -25,15 +27,15 @@ def passing_intrinsic(*, vnni: bool) -> Any:
     floats16, shorts16 = ir.VectorType(f32, _LANES), ir.VectorType(i16, _LANES)
     bytes64 = ir.VectorType(ir.IntType(8), 4 * _LANES)
 
-    def filled(vector: Any, value: int) -> Any:
+    def filled(vector: Llvm, value: int) -> Llvm:
         return ir.Constant(vector, [value] * vector.count)
 
-    def spread(b: Any, vector: Any, value: Any) -> Any:
+    def spread(b: Llvm, vector: Llvm, value: Llvm) -> Llvm:
         nothing = ir.Constant(vector, ir.Undefined)
         first = b.insert_element(nothing, value, ir.Constant(i32, 0))
         return b.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(i32, vector.count), [0] * vector.count))
 
-    def with_vnni(b: Any, total: Any, codes: Any, below: Any, above: Any) -> Any:
+    def with_vnni(b: Llvm, total: Llvm, codes: Llvm, below: Llvm, above: Llvm) -> Llvm:
         dot = b.module.globals.get(_VNNI) or ir.Function(
             b.module, ir.FunctionType(words16, [words16, bytes64, bytes64]), _VNNI
         )
@@ -43,7 +45,7 @@ def passing_intrinsic(*, vnni: bool) -> Any:
             total = b.call(dot, [total, b.bitcast(part, bytes64), b.bitcast(weights, bytes64)])
         return total
 
-    def with_shorts(b: Any, total: Any, codes: Any, below: Any, above: Any) -> Any:
+    def with_shorts(b: Llvm, total: Llvm, codes: Llvm, below: Llvm, above: Llvm) -> Llvm:
         # A 16-bit lane holds two bytes, so four nibbles; four products of at most 15 x 127 fit into it.
         eight, nibble = filled(halves32, 8), filled(halves32, 15)
         codes, below, above = (b.bitcast(v, halves32) for v in (codes, below, above))
@@ -59,17 +61,20 @@ def passing_intrinsic(*, vnni: bool) -> Any:
     product = with_vnni if vnni else with_shorts
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def passing(
-        _typing: Any, coarse: Any, group: Any, words: Any, weights: Any, at: Any, shifts: Any, scale: Any, step: Any, least: Any
-    ) -> Any:
-        signature = types.int64(coarse, types.int64, types.int64, weights, types.int64, shifts, *[types.float32] * 3)
+    def passing(  # noqa: PLR0917
+        _: Llvm, coarse: Llvm, group: Llvm, words: Llvm, weights: Llvm, at: Llvm, shifts: Llvm, scale: Llvm, step: Llvm,
+        least: Llvm, out: Llvm,
+    ) -> Llvm:  # fmt: skip
+        signature = types.int64(
+            coarse, types.int64, types.int64, weights, types.int64, shifts, *[types.float32] * 3, out
+        )
 
-        def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-            coarse, group, words, weights, at, shifts, scale, step, least = arguments
-            coarse, weights, shifts = (
+        def generate(context: Llvm, b: Llvm, signature: Llvm, arguments: Llvm) -> Llvm:
+            coarse, group, words, weights, at, shifts, scale, step, least, out = arguments
+            coarse, weights, shifts, out = (
                 context.make_array(kind)(context, b, array).data
                 for kind, array in zip(
-                    (signature.args[0], signature.args[3], signature.args[5]), (coarse, weights, shifts), strict=True
+                    [signature.args[i] for i in (0, 3, 5, 9)], (coarse, weights, shifts, out), strict=True
                 )
             )
             codes = b.gep(b.bitcast(coarse, words16.as_pointer()), [b.mul(group, words)])
@@ -98,6 +103,7 @@ def passing_intrinsic(*, vnni: bool) -> Any:
                 b.fmul(b.sitofp(summed, floats16), spread(b, floats16, scale)),
                 b.fmul(b.sitofp(own, floats16), spread(b, floats16, step)),
             )
+            b.store(estimate, b.bitcast(out, floats16.as_pointer())).align = 4
             passed = b.fcmp_ordered(">=", estimate, spread(b, floats16, least))
             return b.zext(b.bitcast(passed, i16), i64)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.gallery.search.codebook import Codebook, Codes
+from mien.gallery.search.codebook import Codebook, Codes, ProbeCode
 from mien.gallery.search.compiled import compiled_scan
 from mien.gallery.search.kernels import GROUP
 from mien.gallery.search.ranking import Ranking, exact_scores
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from mien.gallery.records import Ids
     from mien.types import Floats
+
+    Bytes = NDArray[np.uint8]
+    Doubles = NDArray[np.float64]
 
 __all__ = ["NibbleScanner"]
 
@@ -47,52 +50,58 @@ class NibbleScanner:
             self.book.encode(rows[coded:whole], coded, self.codes)
         return max(whole, coded)
 
+    @staticmethod
+    def searched(count: int, coded: int) -> int:
+        """How many rows `search` covers: all, for it reads those without a code in full."""
+        return count
+
     def nbytes(self, coded: int) -> int:
         """Bytes that the codes of so many rows take."""
         return coded * self.codes.nbytes // max(1, len(self.codes.shifts))
 
     def search(
         self,
+        probes: Floats,
+        rankings: list[Ranking],
+        *,
         rows: Floats,
         owners: Ids,
         coded: int,
         allowed: NDArray[np.bool_] | None,
-        probes: Floats,
-        rankings: list[Ranking],
-        *,
         k: int,
         by_owner: bool,
         threads: int,
     ) -> None:
         """Offer each probe's best rows (N, D) to its ranking."""
         mask = np.zeros(0, np.uint8) if allowed is None else allowed.view(np.uint8)
-        count, codes = len(rows), self.codes
         tasks = 1 if coded < _ALONE else min(threads, coded // _ALONE + 1)
         cuts = [coded * i // tasks // GROUP * GROUP for i in range(tasks)] + [coded]
-        scan = compiled_scan()
+        ends = [*cuts[1:-1], len(rows)]  # the last part reads the rows without a code as well
         for start in range(0, len(probes), _PROBES):
-            ready = self.book.prepare(probes[start : start + _PROBES])
-            some = len(ready.probes)
-            ready.terms[:, 7] = [ranking.bar for ranking in rankings[start : start + some]]
-            bars = np.full((some, tasks), -np.inf)
-            scores, found = np.empty((tasks, some, k)), np.empty((tasks, some, k), np.int64)
-            whose, filled = np.empty((tasks, some, k), np.int64), np.zeros((tasks, some), np.int64)
+            some = probes[start : start + _PROBES]
+            ready = self.book.prepare(some)
+            ready.terms[:, 7] = [ranking.bar for ranking in rankings[start : start + len(some)]]
+            bars = np.full((len(some), tasks), -np.inf)
+            part = partial(self._part, ready, bars, rows, owners, mask, by_owner=by_owner, k=k)
+            others = [_pool(os.getpid(), threads).submit(part, i, cuts[i : i + 2], ends[i]) for i in range(1, tasks)]
+            best = [part(0, cuts[:2], ends[0]), *(other.result() for other in others)]
+            for q, probe in enumerate(some):
+                row = np.concatenate([found[q, : filled[q]] for found, filled in best])
+                rankings[start + q].offer(exact_scores(rows[row], probe), row, owners[row])
 
-            def part(i: int) -> None:
-                scan(
-                    codes.coarse, codes.fine, codes.shifts, codes.bounds, rows, owners, mask, by_owner,
-                    cuts[i], cuts[i + 1], count if i == tasks - 1 else cuts[i + 1],
-                    ready.probes, ready.weights, ready.high_weights, ready.low_weights, ready.terms,
-                    i, bars, scores[i], found[i], whose[i], filled[i],
-                )  # fmt: skip  # noqa: B023
-
-            others = [_pool(os.getpid(), threads).submit(part, i) for i in range(1, tasks)]
-            part(0)
-            for other in others:
-                other.result()
-            for q in range(some):
-                row = np.concatenate([found[i, q, : filled[i, q]] for i in range(tasks)])
-                rankings[start + q].offer(exact_scores(rows[row], probes[start + q]), row, owners[row])
+    def _part(  # noqa: PLR0917
+        self, ready: ProbeCode, bars: Doubles, rows: Floats, owners: Ids, mask: Bytes, task: int, cuts: list[int],
+        end: int, *, by_owner: bool, k: int,
+    ) -> tuple[Ids, Ids]:  # fmt: skip
+        """The k best rows of a stretch for each probe, (Q, k), and how many there are, (Q,)."""
+        shape, codes = (len(ready.probes), k), self.codes
+        found, filled = np.empty(shape, np.int64), np.zeros(len(ready.probes), np.int64)
+        compiled_scan()(
+            codes.coarse, codes.fine, codes.shifts, codes.bounds, rows, owners, mask, by_owner, *cuts, end,
+            ready.probes, ready.weights, ready.fine_weights, ready.terms, task, bars,
+            np.empty(shape), found, np.empty(shape, np.int64), filled,
+        )  # fmt: skip
+        return found, filled
 
 
 @cache

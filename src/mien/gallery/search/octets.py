@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Doubles = NDArray[np.float64]
 
 __all__ = ["OctetScanner"]
+
+Session: TypeAlias = Any  # onnxruntime has no types
 
 _SAMPLE = 65_536
 _REACH = 1.2  # codes reach this much further than what the training rows need
@@ -52,9 +54,8 @@ class OctetScanner:
         sample = np.asarray(rows[:: max(1, len(rows) // _SAMPLE)], np.float64)
         mean = sample.mean(0)
         step = np.maximum(np.abs(sample - mean).max(0) * _REACH / 127, 1e-7)
-        return cls(
-            mean, step, np.empty((room, rows.shape[1]), np.uint8), np.empty(room, np.float32), np.empty(room, np.float32)
-        )  # fmt: skip
+        codes = np.empty((room, rows.shape[1]), np.uint8)
+        return cls(mean, step, codes, np.empty(room, np.float32), np.empty(room, np.float32))
 
     def write(self, rows: Floats, coded: int) -> int:
         """Encode rows (N, D) from `coded` on; returns how many are coded now."""
@@ -67,19 +68,24 @@ class OctetScanner:
             self.residuals[start:stop] = np.linalg.norm(centred - cells * self.step, axis=1) * (1 + 1e-6)
         return len(rows)
 
+    @staticmethod
+    def searched(count: int, coded: int) -> int:
+        """How many rows `search` covers: those with a code."""
+        return coded
+
     def nbytes(self, coded: int) -> int:
         """Bytes that the codes of so many rows take."""
         return coded * (len(self.mean) + 8)
 
     def search(
         self,
+        probes: Floats,
+        rankings: list[Ranking],
+        *,
         rows: Floats,
         owners: Ids,
         coded: int,
         allowed: NDArray[np.bool_] | None,
-        probes: Floats,
-        rankings: list[Ranking],
-        *,
         k: int,
         by_owner: bool,
         threads: int,
@@ -115,7 +121,7 @@ class OctetScanner:
 
 
 @cache
-def _products(threads: int) -> Any:
+def _products(threads: int) -> Session:
     """uint8 (n, D) times int8 (D, m), as int32."""
     import onnxruntime
     from onnx import TensorProto, helper

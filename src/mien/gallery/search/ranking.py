@@ -49,10 +49,18 @@ def exact_scores(rows: Floats, probe: Floats) -> Doubles:
 
 
 class Ranking:
-    """The k best rows of one probe so far, one an owner if asked. For one thread."""
+    """The k best rows of one probe so far, one an owner if asked. For one thread.
+
+    Attributes:
+        offset: added to the places of rows that are offered: where their segment begins.
+        scores: float64, best first.
+        rows: int64 (n,), n at most k.
+        owners: int64 (n,).
+    """
 
     def __init__(self, k: int, *, by_owner: bool) -> None:
         self._k, self._by_owner = k, by_owner
+        self.offset = 0
         self.scores: Doubles = np.zeros(0)
         self.rows: Ids = np.zeros(0, np.int64)
         self.owners: Ids = np.zeros(0, np.int64)
@@ -64,10 +72,9 @@ class Ranking:
 
     def offer(self, scores: Doubles, rows: Ids, owners: Ids) -> None:
         """Take what is good enough of rows that were not offered before."""
-        scores, rows, owners = (
-            np.concatenate(pair)
-            for pair in ((self.scores, scores), (self.rows, rows), (self.owners, owners))
-        )  # fmt: skip
+        scores = np.concatenate((self.scores, scores))
+        rows = np.concatenate((self.rows, rows + self.offset))
+        owners = np.concatenate((self.owners, owners))
         order = np.lexsort((rows, -scores))
         if self._by_owner:
             first = np.sort(np.unique(owners[order], return_index=True)[1])

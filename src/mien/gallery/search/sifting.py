@@ -22,7 +22,7 @@ _AT_ONCE = 8192  # rows read in full in one step
 
 
 def float_margin(dimension: int) -> float:
-    """How wrong a float32 product of unit vectors can be, whatever the order of its sums (Higham, 2002, section 3.1)."""
+    """How wrong a float32 product of unit vectors can be, whatever the order of its sums (Higham 2002, section 3.1)."""
     steps = (dimension + 2) * 2.0**-24
     return steps / (1 - steps) * 1.03  # rows and probes are unit vectors within one percent
 
@@ -59,16 +59,16 @@ def sift(
         few = min(_FEW, len(estimates))
         likely = np.argpartition(estimates, len(estimates) - few)[len(estimates) - few :]
         likely = likely[estimates[likely] > -np.inf]
-        _read(ranking, likely, first, rows, owners, probe)
+        _read(ranking, likely + first, rows, owners, probe)
         estimates[likely] = -np.inf
         left = np.flatnonzero(estimates >= ranking.bar)
     left = left[estimates[left] > -np.inf]
     for start in range(0, len(left), _AT_ONCE):
         part = left[start : start + _AT_ONCE]
-        _read(ranking, part[estimates[part] >= ranking.bar], first, rows, owners, probe)
+        _read(ranking, part[estimates[part] >= ranking.bar] + first, rows, owners, probe)
 
 
-def _read(ranking: Ranking, at: Ids, first: int, rows: Floats, owners: Ids, probe: Floats) -> None:
-    if len(at):
-        row = np.sort(at) + first
-        ranking.offer(exact_scores(rows[row], probe), row.astype(np.int64), owners[row])
+def _read(ranking: Ranking, row: Ids, rows: Floats, owners: Ids, probe: Floats) -> None:
+    if len(row):
+        row = np.sort(row)  # in the order of memory
+        ranking.offer(exact_scores(rows[row], probe), row, owners[row])
