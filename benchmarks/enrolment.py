@@ -3,9 +3,9 @@
     python benchmarks/enrolment.py $MIEN_DATA --cache FOLDER
 
 Everything is measured on the people of peopleDevTest with at least two pictures, under the gate's default rates. Their
-thresholds come from other people: LFW View 1 outside peopleDevTest and `celebs`, of the two the stricter. The thresholds
-of the calibration that mien ships are measured beside them (peopleDevTest was among the data it is made on). All of the gate is on, picture quality
-included: a right picture that is refused for any reason counts as refused.
+thresholds come from other people: LFW View 1 outside peopleDevTest and `celebs`, of the two the stricter. The
+thresholds of the calibration that mien ships are measured beside them (peopleDevTest was among the data it is made on).
+All of the gate is on, picture quality included: a right picture that is refused for any reason counts as refused.
 
 one by one     A person's pictures come in random order; a wrong picture comes in place of each after the first.
 folder of K    A person's pictures come together, K of them, one of them wrong: the wrong one must be refused and the

@@ -6,7 +6,8 @@
 2. Error versus reject on LFW peopleDevTest: FNMR at the threshold of FMR 1e-3 while the worst pictures by a measure are
    rejected. A curve is summed up as its mean over 0 to 20 % rejected, as a share of the FNMR with nothing rejected:
    1 is what rejecting at random gives; the oracle rejects the pictures that match their own person worst.
-3. Degradations of LFW View 1 pictures: what is measured, what is still found, and FNMR against the untouched picture of
+3. What the gate's default limits refuse of photos as they are, for each population.
+4. Degradations of LFW View 1 pictures: what is measured, what is still found, and FNMR against the untouched picture of
    the other side. The gate's default limits stand where errors rise (`mien.gallery.gate_limits`).
 
 Writes benchmarks/results/quality.json.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -24,6 +26,8 @@ import numpy as np
 from quality_faces import FaceSet, face_set
 
 import mien
+from mien.gallery.gate import GateLimits
+from mien.gallery.gate_quality import quality_reasons
 from mien.images import decode
 from mien.quality import measure_quality
 from mien.quality.overall import INDUCED, expected_loss, flaws, overall_score
@@ -148,6 +152,20 @@ def error_versus_reject(people: np.ndarray, vectors: np.ndarray, m: dict[str, np
     return {"pictures": len(used), "pairs": len(a), "threshold": threshold, "fnmr": float(wrong.mean()), "by": table}
 
 
+def refused(faces: FaceSet, folder: Path) -> dict[str, float]:
+    """How often each reason of the picture speaks against a main face."""
+    found: Counter[str] = Counter()
+    for i, path in enumerate(faces.paths):
+        quality = measure_quality(decode(str(folder / path)).pixels, faces.faces(i))[0]
+        codes = [r.code for r in quality_reasons(quality, GateLimits())]
+        found.update(codes)
+        found["any"] += bool(codes)
+    shares = {"no face": 1 - len(faces.paths) / int(faces.pictures)}
+    shares |= {code: n / len(faces.paths) for code, n in found.most_common()}
+    print(f"  {folder.name:10}", "  ".join(f"{code} {share:.4f}" for code, share in shares.items()))
+    return shares
+
+
 def degraded(pixels: np.ndarray, eyes: float, kind: str, amount: float) -> np.ndarray:
     h, w = pixels.shape[:2]
     if kind == "size":  # pixels between the eyes
@@ -244,6 +262,13 @@ def main() -> None:
     result["limits"] = {
         name: {k: [round(float(x), 4) for x in np.percentile(v, [0.1, 1, 50, 99, 99.9])] for k, v in m.items()}
         for name, (_, _, m) in choose.items()
+    }
+    small = face_set("celebs64", args.data / "celebs64", args.cache, per_person=12)
+    print("refused by the default limits of the gate:")
+    result["refused"] = {
+        "lfw": refused(lfw, args.data / "lfw"),
+        "celebs": refused(celebs, args.data / "celebs"),
+        "celebs64": refused(small, args.data / "celebs64"),
     }
     for title, (people, faces, m) in {"peopleDevTest": part(lfw, m_lfw, test)}.items():
         for preset in PRESETS:

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.errors import InputError
+from mien.errors import ImageError, InputError
 from mien.gallery.gate import GateFace, GateLimits, GateThresholds, OwnFaces, judge
+from mien.gallery.gate_faces import gate_face
 from mien.gallery.gate_identity import consensus
 from mien.match import Candidate, calibration_for
-from mien.quality import FaceQuality
+from mien.quality import FaceQuality, measure_quality
+from mien.types import Analysis, Faces, Image
 
 GOOD = FaceQuality(
     eye_distance=50.0, width=110.0, height=130.0, yaw=0.1, pitch=-0.1, roll=0.0, visible=1.0, sharpness=0.17,
@@ -235,6 +237,43 @@ def fast_identity():
     from mien.recognizer import Recognizer
 
     return Recognizer("fast").identity
+
+
+def test_the_face_of_an_analysis():
+    points = np.array([[40, 40], [80, 42], [60, 65], [45, 85], [78, 84]], np.float32)
+    small = Faces(np.array([[2, 2, 12, 12]]), np.array([0.9]), points[None] / 10)
+    pixels = np.random.default_rng(0).integers(0, 255, (120, 120, 3), dtype=np.uint8)
+    large = Faces(np.array([[20, 20, 100, 110]]), np.array([0.99]), points[None])
+    both = Faces(*(np.concatenate([getattr(f, n) for f in (small, large)]) for n in ("boxes", "scores", "landmarks")))
+    vectors = np.stack([near(1), near(0)])
+    found = gate_face(Analysis("a.jpg", (120, 120), both, vectors, image=Image(pixels)), others=[other("Bob", 0.5)])
+    assert (found.picture, found.faces, found.others[0].name) == ("a.jpg", 2, "Bob")
+    assert np.array_equal(found.embedding, vectors[1])
+    assert found.quality == measure_quality(pixels, large)[0]
+    assert gate_face(Analysis("a.jpg", (120, 120), both, vectors)).quality is None
+    empty = gate_face(Analysis("b.jpg", (9, 9), Faces.none(), np.zeros((0, 3), np.float32)))
+    assert (empty.embedding, empty.faces) == (None, 0)
+    with pytest.raises(ImageError, match="not a picture"):
+        gate_face(Analysis.failed("c.txt", ImageError("c.txt", "not a picture")))
+
+
+@pytest.mark.data
+def test_real_faces(mien_data, fast_identity):
+    """Twelve people of LFW View 1, four pictures each: right folders pass, and a wrong picture is found."""
+    from mien.recognizer import Recognizer
+
+    lines = (mien_data / "lists" / "peopleDevTest.txt").read_text().splitlines()[1:]
+    people = [name for name, count in (line.split("\t") for line in lines) if int(count) >= 4][:12]
+    pictures = [str(mien_data / "lfw" / p / f"{p}_{n:04d}.jpg") for p in people for n in range(1, 5)]
+    asked = [gate_face(found) for found in Recognizer("fast").analyze(pictures, keep_images=True)]
+    thresholds = GateThresholds.of(calibration_for(fast_identity), GateLimits(), gallery_size=48)
+    right = [v for k in range(12) for v in judge(asked[4 * k : 4 * k + 4], name=people[k], thresholds=thresholds)]
+    assert sum(not v.accepted for v in right) <= 1
+    caught = 0
+    for k in range(12):
+        mixed = [*asked[4 * k : 4 * k + 3], asked[(4 * k + 7) % 48]]
+        caught += not judge(mixed, name=people[k], thresholds=thresholds)[3].accepted
+    assert caught >= 11
 
 
 def gather_slowly(vectors, threshold, own):
