@@ -23,6 +23,7 @@ from mien.gallery.privacy.key_file import key_states
 from mien.gallery.privacy.master import MasterKey
 from mien.gallery.privacy.proof import prove_erased
 from mien.gallery.privacy.receipt import Receipt
+from mien.gallery.privacy.recovery import give_up_unreadable
 from mien.gallery.privacy.retention import due, expire
 from mien.gallery.privacy.sealer import EncryptedSealer
 from mien.gallery.records import FaceRecord
@@ -92,6 +93,12 @@ class Fixture:
                     (path.name, what) for what, n in {**self.needles, **self.texts()}.items() if content.find(n) >= 0
                 }
         return found
+
+
+@pytest.fixture
+def sealed_people(tmp_path):
+    (tmp_path / "gallery").mkdir()
+    return Fixture(tmp_path / "gallery", True)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
@@ -231,6 +238,39 @@ def test_the_key_that_comes_back_and_the_gallery_that_comes_back_are_noticed(peo
         assert any("key" in problem for problem in prove_erased(receipt, people.file).problems)
 
 
+def test_an_older_key_file_brings_nobody_back_and_those_without_a_key_can_be_given_up(sealed_people):
+    keys = sealed_people.folder / "people.db.keys"
+    old = keys.read_bytes()
+    with sealed_people.open() as home:
+        receipt = erase(home, VICTIM)
+        home.add([("newcomer", [sealed_people.record("newcomer", 0)])], IDENTITY)
+        newcomer = home.pseudonym_of("newcomer")
+    keys.write_bytes(old)
+    with pytest.raises(GalleryFileError, match=f"no key of subject {newcomer}"):
+        sealed_people.open().__enter__()
+    assert not key_states(keys)[receipt.pseudonyms[0]]  # destroyed again, by the audit log
+    assert prove_erased(receipt, sealed_people.file).proven
+    sealer = EncryptedSealer(keys, MASTER)
+    assert give_up_unreadable(sealed_people.file, sealer) == 1
+    assert give_up_unreadable(sealed_people.file, sealer) == 0
+    sealer.close()
+    with sealed_people.open() as home:
+        assert {s.name for s in home.subjects()} == {"Anna Berg", "Bo Ek", "王小明", "Dora", "Eva Lind"}
+        assert not home.check().problems
+    with pytest.raises(NotFoundError):
+        give_up_unreadable(sealed_people.folder / "none", sealer)
+
+
+def test_index_files_go_with_the_person(people):
+    for name in ("people.db.index", ".people.db.index.tmp", "people.db.snap/1.bin"):
+        path = people.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mien-index\r\n" + people.needles["vector 0"])
+    with people.open() as home:
+        assert erase(home, VICTIM).complete
+    assert not people.found()
+
+
 def test_an_erasure_that_was_cut_off_is_finished_at_the_next_opening(people):
     with people.open() as home:
         pseudonym = home.pseudonym_of(VICTIM)
@@ -285,20 +325,40 @@ def test_short_and_shared_texts_are_said_to_be_unprovable(people):
         assert receipt.complete
 
 
-def test_those_who_were_merged_into_the_person_are_erased_with_them(people, tmp_path):
-    if not people.encrypted:
-        pytest.skip("keys are what this is about")
-    with people.open() as home:
+def test_those_who_were_merged_into_the_person_are_erased_with_them(sealed_people, tmp_path):
+    with sealed_people.open() as home:
         merged = [home.pseudonym_of("Bo Ek"), home.pseudonym_of("Dora")]
         backup = home.backup(tmp_path / "backup.db")
         home.merge("Bo Ek", "Dora")
         home.merge("Dora", VICTIM)
         receipt = erase(home, VICTIM)
         assert set(receipt.pseudonyms[1:]) == set(merged)
-    states = key_states(f"{people.file}.keys")
+    states = key_states(f"{sealed_people.file}.keys")
     assert not any(states[p] for p in receipt.pseudonyms)
-    with SqliteHomeAt(backup, EncryptedSealer(f"{people.file}.keys", MASTER)) as home:
+    with SqliteHomeAt(backup, EncryptedSealer(f"{sealed_people.file}.keys", MASTER)) as home:
         assert {s.name for s in home.subjects()} == {"Anna Berg", "王小明", "Eva Lind"}
+
+
+@pytest.mark.parametrize(
+    ("tampering", "broken"),
+    [
+        ("UPDATE audit SET count = 99 WHERE seq = 3", 3),
+        ("UPDATE audit SET time = time + 1 WHERE seq = 3", 3),
+        ("UPDATE audit SET action = 'remove' WHERE seq = 3", 3),
+        ("UPDATE audit SET pseudonym = NULL WHERE seq = 3", 3),
+        ("DELETE FROM audit WHERE seq = 3", 4),
+        ("DELETE FROM audit WHERE seq = 3; UPDATE audit SET seq = seq - 1 WHERE seq > 3", 3),
+    ],
+)
+def test_tampering_with_the_log_of_a_real_gallery_is_named(sealed_people, tampering, broken):
+    with sealed_people.open() as home:
+        head = verify_chain(home.audit()).head
+    db = sqlite3.connect(sealed_people.file)
+    db.executescript(tampering)
+    db.close()
+    with sealed_people.open(readonly=True) as home:
+        assert verify_chain(home.audit()).broken == broken
+        assert not verify_chain(home.audit(), anchor=head).whole
 
 
 def test_merges_are_read_from_the_audit_log():

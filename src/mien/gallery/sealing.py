@@ -19,8 +19,9 @@ class Sealer(Protocol):
 
     Keys and rows are kept in two files, so their order matters: `new_subject` before the rows are committed; `destroy`
     after the rows' removal is committed, together with a note that it is due, which is struck out afterwards. At the
-    next opening for writing, what is still noted is destroyed, and subjects that are `destroyed` but have rows (a
-    gallery restored from a backup) are removed.
+    next opening for writing, what is still noted is destroyed; subjects that are `destroyed` but have rows (a gallery
+    restored from a backup) are removed; and keys of subjects who were erased by the audit log (a key file restored
+    from a backup) are destroyed again.
     """
 
     @property
@@ -47,7 +48,7 @@ class Sealer(Protocol):
     def destroy(self, *pseudonyms: str) -> None:
         """Destroy subjects' keys for good: what they sealed, here and in older backups, can never be opened again.
 
-        Durable before this returns; nothing where a key is gone already.
+        Durable before this returns; nothing where a key was destroyed already.
         """
         ...
 

@@ -109,14 +109,22 @@ class KeyFile:
             self._follow()
 
     def destroy(self, pseudonyms: Iterable[str]) -> int:
-        """Overwrite subjects' keys where they are; on the disk when this returns. Returns how many there were."""
+        """Overwrite subjects' keys where they are; on the disk when this returns. Returns how many there were.
+
+        A subject without a key gets its tombstone, too: so a subject whose key is lost can be given up.
+        """
         with self._writing():
-            count = 0
-            for name in pseudonyms:
+            count, missing = 0, []
+            for name in dict.fromkeys(pseudonyms):
                 if self._slot_of(name) is not None:
                     write_at(self._descriptor, layout.gone_slot(name), HEADER + self._where[name] * SLOT, sync=False)
                     self._bury(name)
                     count += 1
+                elif name not in self._gone:
+                    missing.append(layout.gone_slot(name))
+            if missing:
+                write_at(self._descriptor, b"".join(missing), self._read, sync=False)
+                self._follow()
             os.fsync(self._descriptor)
             return count
 

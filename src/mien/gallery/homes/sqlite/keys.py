@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mien.gallery.homes.sqlite.tables import Tables
 
-__all__ = ["due", "note_due", "remove_destroyed", "strike_out"]
+__all__ = ["due", "erased", "note_due", "remove_destroyed", "strike_out"]
 
 _DUE = "destroy/"
 
@@ -29,6 +29,12 @@ def due(t: Tables) -> list[str]:
     """Subjects whose keys are to be destroyed."""
     rows = t.db.execute("SELECT key FROM kept WHERE substr(key, 1, ?) = ?", (len(_DUE), _DUE))
     return [row[0].removeprefix(_DUE) for row in rows]
+
+
+def erased(t: Tables) -> set[str]:
+    """Subjects who were erased, by the audit log: a restored key file may have their keys again."""
+    rows = t.db.execute("SELECT DISTINCT pseudonym FROM audit WHERE action IN ('erase', 'expire')")
+    return {row[0] for row in rows if row[0] is not None}
 
 
 def strike_out(t: Tables, pseudonyms: Sequence[str]) -> None:

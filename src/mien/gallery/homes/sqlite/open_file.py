@@ -109,10 +109,13 @@ class OpenFile:
         return due
 
     def _finish_erasures(self) -> None:
-        """Do what an erasure that was cut off has left, and be rid of whom a restored backup has brought back."""
+        """Do what an erasure that was cut off has left, and be rid of what a restored backup has brought back."""
         if self.sealer.encrypted:
             with self._writing() as t:
                 keys.remove_destroyed(t, time.time())
+                erased = keys.erased(t)
+            if back := erased - self.sealer.destroyed(erased):
+                self.sealer.destroy(*back)
         if self._destroy_keys():
             with contextlib.suppress(GalleryError):  # somebody is reading: it stays noted
                 self.vacuum()
