@@ -110,6 +110,28 @@ class ExactIndex:
         live[rows] = False
         return replace(self, gone=self.count - int(np.count_nonzero(live)), live=live)
 
+    def reassign(self, rows: Ids, owners: Ids) -> ExactIndex:
+        """This index with other owners of some rows, given by their places; costs a copy of the owners."""
+        if not len(rows):
+            return self
+        changed, first = [], 0
+        for segment in self.segments:
+            whose = segment.owner_buffer.copy()
+            here = (rows >= first) & (rows < first + segment.count)
+            whose[rows[here] - first] = owners[here]
+            changed.append(replace(segment, owner_buffer=whose))
+            first += segment.count
+        return replace(self, segments=tuple(changed))
+
+    def read(self, rows: Ids) -> Floats:
+        """Rows at some places, ascending: float32 (n, D)."""
+        parts, first = [np.zeros((0, self.dimension or 0), np.float32)], 0
+        for segment in self.segments:
+            at = rows[(rows >= first) & (rows < first + segment.count)] - first
+            parts.append(segment.buffer[at])
+            first += segment.count
+        return np.concatenate(parts)
+
     def kept(self) -> Ids:
         """Places of the rows that are not removed, ascending."""
         if self.live is None:
