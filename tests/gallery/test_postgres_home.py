@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import psycopg
 import pytest
 
-from mien.errors import GalleryError, GalleryFileError, InputError
+from mien.errors import GalleryError, GalleryFileError, InputError, MissingExtraError
 from mien.gallery.homes import open_home
 from mien.gallery.homes.postgres import PostgresHome, searching
 from mien.gallery.homes.postgres.address import Settings, parse
 from mien.gallery.homes.postgres.link import pack, unpack
+from mien.gallery.homes.postgres.schema import extension_schema
 from mien.gallery.recall import recall_of
 from mien.gallery.records import FaceRecord
 
@@ -165,3 +168,25 @@ def test_values_that_the_server_cannot_keep_are_input_errors(postgres_url, fakes
             with pytest.raises(InputError):
                 home.add([("Ada", [FaceRecord(fakes.embedding("Ada"), picture)])], fakes.IDENTITY)
         assert home.counts().people == 0
+
+
+def test_without_the_driver_the_line_that_installs_it_is_told(monkeypatch):
+    for url, module, extra in (
+        ("postgresql://localhost/x", "psycopg", "postgres"),
+        ("milvus://localhost/x", "pymilvus", "milvus"),
+    ):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(MissingExtraError, match=rf'pip install "mien\[{extra}\]"'):
+            open_home(url)
+
+
+def test_a_pgvector_that_is_too_old_is_named():
+    class Database:
+        def execute(self, query):
+            return self
+
+        def fetchone(self):
+            return ("public", "0.7.4")
+
+    with pytest.raises(GalleryFileError, match=r"0\.8 or newer, found 0\.7\.4"):
+        extension_schema(Database(), "x")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from mien.errors import GalleryError, InputError, NotFoundError, UnsupportedError
-from mien.gallery.home import Batch, Capabilities, Counts, StoredFace, SubjectRow
+from mien.gallery.home import Batch, Capabilities, Counts, StoredFace
 from mien.gallery.homes.milvus.address import parse
 from mien.gallery.homes.milvus.link import Link, key_of
-from mien.gallery.homes.milvus.rows import FACE, SUBJECT, checked_json, face_row, stored_face, subject_of, subject_row
+from mien.gallery.homes.milvus.moving import batches
+from mien.gallery.homes.milvus.rows import FACE, SUBJECT, checked_json, face_row, stored_face, subject_row
 from mien.gallery.homes.milvus.searching import search
 from mien.gallery.homes.milvus.tables import Tables
+from mien.gallery.homes.milvus.writing import Writing
 from mien.gallery.names import other_model
 from mien.types import Subject
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mien.gallery.home import AuditEntry, Sighting, Told
-    from mien.gallery.homes.milvus.link import Row
     from mien.gallery.records import FaceRecord, Ids
     from mien.match import Candidate
     from mien.types import Floats, ModelIdentity
@@ -59,6 +57,7 @@ class MilvusHome:
         self._lock = threading.RLock()
         self._link = Link(self._address, readonly=readonly, create=create)
         self._tables = Tables(self._link)
+        self._writing = Writing(self._link, self._tables)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -179,28 +178,13 @@ class MilvusHome:
         """Store faces of any number of subjects."""
         self._link.check_writable()
         for _, records in people:
-            self._check(records, identity)
+            self._writing.check(records, identity)
         with self._lock:
             self.pin(identity)
-            known = self._made([name for name, _ in people], told)
+            known, added = self._writing.add(people, told)
             ids = {name: int(row["id"]) for name, row in known.items()}
-            contents = sorted({key_of(r.sha256) for _, records in people for r in records if r.sha256 is not None})
-            held = {
-                (int(row["subject_id"]), row["content_key"])
-                for row in self._link.rows_in(
-                    "faces", "content_key", contents, ("subject_id", "content_key"), also="negative == false"
-                )
-            }
-            new: list[tuple[int, FaceRecord]] = []
-            for name, records in people:
-                for one in records:
-                    content = (ids[name], key_of(one.sha256))
-                    if one.sha256 is None or content not in held:
-                        held.add(content)
-                        new.append((ids[name], one))
-            self._store(new)
             subjects = {subject.id: subject for subject in self._tables.subjects(list(known.values()))}
-            return [subjects[ids[name]] for name, _ in people], len(new)
+            return [subjects[ids[name]] for name, _ in people], added
 
     def reject(self, name: str, record: FaceRecord) -> StoredFace:
         """Keep a face as an exemplar of who a subject is not."""
@@ -212,8 +196,8 @@ class MilvusHome:
                 raise GalleryError(
                     f"{self.source}: it is not said which model makes the embeddings; enrol a face first"
                 )
-            self._check([record], identity)
-            return self._store([(int(row["id"]), record)], negative=True)[0]
+            self._writing.check([record], identity)
+            return self._writing.store([(int(row["id"]), record)], negative=True)[0]
 
     def describe(self, name: str, **changes: Any) -> Subject:  # noqa: ANN401 - see Home
         """Change what is said of a subject."""
@@ -232,7 +216,7 @@ class MilvusHome:
                 if any(other["id"] != row["id"] for other in others):
                     owner = others[0]["row"]["name"]
                     raise GalleryError(f"{self.source}: the external id {external_id!r} belongs to {owner!r}")
-            return self._changed(row, **changes)
+            return self._writing.changed(row, **changes)
 
     def rename(self, old: str, new: str) -> Subject:
         """Give a subject another name."""
@@ -243,7 +227,7 @@ class MilvusHome:
                 raise GalleryError(
                     f"{self.source}: {new!r} is already enrolled; choose another name or remove it first"
                 )
-            return self._changed(row, name=new)
+            return self._writing.changed(row, name=new)
 
     def merge(self, name: str, into: str) -> Subject:
         """Give all of a subject's faces to another one and forget the first."""
@@ -252,7 +236,7 @@ class MilvusHome:
             gone, kept = self._tables.row_of(name), self._tables.row_of(into)
             if gone["id"] == kept["id"]:
                 raise GalleryError(f"{self.source}: {name!r} cannot be merged into itself; name two subjects")
-            self._give(self._tables.faces_in([int(gone["id"])], "embedding", "content_key"), int(kept["id"]))
+            self._writing.give(self._tables.faces_in([int(gone["id"])], "embedding", "content_key"), int(kept["id"]))
             self._link.drop("subjects", [int(gone["id"])])
             return self._tables.subjects([kept])[0]
 
@@ -261,8 +245,8 @@ class MilvusHome:
         self._link.check_writable()
         with self._lock:
             faces = self._tables.faces_by_id(list(dict.fromkeys(face_ids)), "embedding", "content_key")
-            row = self._made([to], "person")[to]
-            self._give(faces, int(row["id"]))
+            row = self._writing.made([to], "person")[to]
+            self._writing.give(faces, int(row["id"]))
             return self._tables.subjects([row])[0]
 
     def remove_faces(self, face_ids: Sequence[int]) -> int:
@@ -282,58 +266,6 @@ class MilvusHome:
             self._tables.drop_faces(self._tables.faces_in([subject.id]))
             self._link.drop("subjects", [subject.id])
             return subject
-
-    def _check(self, records: Sequence[FaceRecord], identity: ModelIdentity) -> None:
-        for one in records:  # before anything is written, for nothing can be taken back
-            if np.shape(one.embedding) != (identity.dimension,):
-                raise InputError(f"embeddings: expected shape ({identity.dimension},), got {np.shape(one.embedding)}")
-
-    def _made(self, names: Sequence[str], told: str) -> dict[str, Row]:
-        known = self._tables.named(names)
-        new = [name for name in dict.fromkeys(names) if name not in known]
-        now = time.time()
-        rows = [
-            subject_row(Subject(number, name, 0, now, told=told), secrets.token_hex(16))
-            for number, name in zip(self._tables.numbers("subject", len(new)), new, strict=True)
-        ]
-        self._link.put("subjects", rows)
-        return known | {row["row"]["name"]: row for row in rows}
-
-    def _store(self, faces: Sequence[tuple[int, FaceRecord]], *, negative: bool = False) -> list[StoredFace]:
-        now = time.time()
-        ids = self._tables.numbers("face", len(faces))
-        parts = self._tables.keep_crops({i: r.crop for i, (_, r) in zip(ids, faces, strict=True) if r.crop is not None})
-        stored = [
-            StoredFace(i, owner, r.picture, r.sha256, r.face, r.quality, now, negative, i in parts)
-            for i, (owner, r) in zip(ids, faces, strict=True)
-        ]
-        rows = [face_row(s, r.embedding, parts.get(s.id, 0)) for s, (_, r) in zip(stored, faces, strict=True)]
-        self._link.put("faces", rows)
-        return stored
-
-    def _changed(self, row: Row, **changes: Any) -> Subject:  # noqa: ANN401 - fields of a Subject
-        (subject,) = self._tables.subjects([row])
-        after = replace(subject, **changes)
-        if after != subject:
-            self._link.put("subjects", [subject_row(after, row["row"]["pseudonym"])])
-        return after
-
-    def _give(self, faces: Sequence[Row], into: int) -> None:
-        held = {
-            face["content_key"]
-            for face in self._tables.faces_in([into], "content_key", also="negative == false")
-            if face["content_key"]
-        }
-        given: list[Row] = []
-        twice: list[Row] = []
-        for face in sorted(faces, key=lambda face: int(face["id"])):
-            if int(face["subject_id"]) == into:
-                continue
-            content = "" if face["negative"] else face["content_key"]
-            (twice if content and content in held else given).append({**face, "subject_id": into})
-            held.add(content)
-        self._link.put("faces", given)
-        self._tables.drop_faces(twice)
 
     # Kept beside
 
@@ -372,28 +304,7 @@ class MilvusHome:
 
     def batches(self, *, after: int = 0, size: int = 4096) -> Iterator[Batch]:
         """Everything, in order of face id; what others change meanwhile may or may not be in it."""
-        page: list[Row] = []
-        rows = self._link.rows("faces", "id > 0", (*FACE, "embedding"), after=int(after))
-        for row in rows:
-            page.append(row)
-            if len(page) == size:
-                yield self._batch(page)
-                page = []
-        if page:
-            yield self._batch(page)
-        owners = {int(row["subject_id"]) for row in self._link.rows("faces", "id > 0", ("subject_id",))}
-        alone = [row for row in self._link.rows("subjects", "id > 0", SUBJECT) if int(row["id"]) not in owners]
-        if alone:
-            yield Batch(tuple(SubjectRow(subject_of(row, ()), row["row"]["pseudonym"]) for row in alone))
-
-    def _batch(self, page: list[Row]) -> Batch:
-        owners = sorted({int(row["subject_id"]) for row in page})
-        rows = self._link.rows_in("subjects", "id", owners, SUBJECT)
-        said = {int(row["id"]): row["row"]["pseudonym"] for row in rows}
-        faces = [row for row in page if int(row["subject_id"]) in said]  # a change cut off may leave a face to nobody
-        crops = {int(f["id"]): self._tables.crop(int(f["id"]), f["row"]["crop"]) for f in faces if f["row"]["crop"]}
-        subjects = tuple(SubjectRow(subject, said[subject.id]) for subject in self._tables.subjects(rows))
-        return Batch(subjects, tuple(map(stored_face, faces)), self._tables.vectors(faces), crops)
+        return batches(self._link, self._tables, after, size)
 
     def load(self, batch: Batch, identity: ModelIdentity) -> None:
         """Store rows with the ids they come with."""

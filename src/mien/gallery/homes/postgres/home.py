@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from mien.errors import GalleryError, NotFoundError
 from mien.gallery.home import Batch, Capabilities
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from mien.types import Floats, ModelIdentity, Subject
 
 __all__ = ["PostgresHome"]
-
-_PAGE = 5000  # rows of a log read at a time
 
 
 class PostgresHome:
@@ -302,28 +299,12 @@ class PostgresHome:
         if name is not None:
             with self._link.reading() as db:
                 subject = reading.subject_id(db, name, self.source)
-        return self._sightings((-np.inf if since is None else since, 0), until, subject)
-
-    def _sightings(self, behind: tuple[float, int], until: float | None, subject: int | None) -> Iterator[Sighting]:
-        while True:
-            with self._link.reading() as db:
-                page = list(reading.sightings_page(db, behind, until=until, subject=subject, size=_PAGE))
-            for number, sighting in page:
-                behind = (sighting.time, number)
-                yield sighting
-            if len(page) < _PAGE:
-                return
+        behind = (-math.inf if since is None else since, 0)
+        return reading.each_sighting(self._link, behind, until=until, subject=subject)
 
     def audit(self) -> Iterator[AuditEntry]:
         """What was done, oldest first."""
-        behind = 0
-        while True:
-            with self._link.reading() as db:
-                page = reading.audit_page(db, behind, _PAGE)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            behind = page[-1].seq
+        return reading.each_entry(self._link)
 
     # Moving house
 

@@ -72,7 +72,7 @@ class Link:
         # At first a single connection: its failure has a reason, where a pool's would be a silent wait.
         with self.explained(), psycopg.connect(**parameters) as db:
             schema.prepare(db, address, lock=self.lock, readonly=readonly, create=create)
-            self._extension = schema.extension_schema(db)
+            self._extension = schema.extension_schema(db, self.source)
             row = db.execute(
                 "SELECT t.oid, t.typarray FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
                 "WHERE t.typname = 'vector' AND n.nspname = %s",

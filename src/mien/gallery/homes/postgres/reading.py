@@ -16,23 +16,25 @@ from mien.types import Face, ModelIdentity, Subject
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mien.gallery.homes.postgres.link import Connection
+    from mien.gallery.homes.postgres.link import Connection, Link
     from mien.gallery.records import Ids
     from mien.types import Floats
 
 __all__ = [
-    "audit_page",
     "batch_after",
     "counts",
+    "each_entry",
+    "each_sighting",
     "embeddings",
     "faces_of",
     "identity",
     "owned",
-    "sightings_page",
     "subject",
     "subject_id",
     "subject_rows",
 ]
+
+_PAGE = 5000  # rows of a log read at a time
 
 _SUBJECTS = """SELECT s.id, s.name, s.created, s.external_id, s.told, s.groups, s.metadata, s.expires, s.consent,
     s.pseudonym, ARRAY(SELECT f.picture FROM faces f WHERE f.subject_id = s.id AND NOT f.negative ORDER BY f.id)
@@ -150,33 +152,41 @@ def batch_after(db: Connection, after: int, size: int, source: str) -> Batch:
     return Batch(tuple(subjects), faces, unpack([row[13] for row in rows], _dimension(db), source), kept)
 
 
-def sightings_page(
-    db: Connection, behind: tuple[float, int], *, until: float | None, subject: int | None, size: int
-) -> Iterator[tuple[int, Sighting]]:
-    """(id, sighting) behind a place in the log, oldest first."""
-    conditions, values = ["(g.time, g.id) > (%s, %s)"], [*behind]
-    if until is not None:
-        conditions.append("g.time < %s")
-        values.append(until)
-    if subject is not None:
-        conditions.append("g.subject_id = %s")
-        values.append(subject)
-    rows = db.execute(
-        "SELECT g.id, g.time, g.subject_id, g.score, g.source, s.name FROM sightings g "  # noqa: S608
+def each_sighting(
+    link: Link, behind: tuple[float, int], *, until: float | None, subject: int | None
+) -> Iterator[Sighting]:
+    """The log of who was seen behind a (time, id), oldest first, a page a transaction."""
+    conditions, values = ["(g.time, g.id) > (%s, %s)"], [until, subject]
+    conditions += [
+        text for text, value in (("g.time < %s", until), ("g.subject_id = %s", subject)) if value is not None
+    ]
+    query = (
+        "SELECT g.id, g.time, g.subject_id, g.score, g.source, s.name FROM sightings g "  # noqa: S608 - our own words
         "LEFT JOIN subjects s ON s.id = g.subject_id "
-        f"WHERE {' AND '.join(conditions)} ORDER BY g.time, g.id LIMIT %s",
-        [*values, size],
+        f"WHERE {' AND '.join(conditions)} ORDER BY g.time, g.id LIMIT %s"
     )
-    return ((row[0], Sighting(*row[1:])) for row in rows.fetchall())
+    while True:
+        with link.reading() as db:
+            page = db.execute(query, [*behind, *(value for value in values if value is not None), _PAGE]).fetchall()
+        yield from (Sighting(*row[1:]) for row in page)
+        if len(page) < _PAGE:
+            return
+        behind = (page[-1][1], page[-1][0])
 
 
-def audit_page(db: Connection, behind: int, size: int) -> list[AuditEntry]:
-    """Entries behind a sequence number."""
-    rows = db.execute(
-        "SELECT seq, time, action, pseudonym, count, digest FROM audit WHERE seq > %s ORDER BY seq LIMIT %s",
-        [behind, size],
-    )
-    return [AuditEntry(*row) for row in rows]
+def each_entry(link: Link) -> Iterator[AuditEntry]:
+    """The log of what was done, a page a transaction."""
+    behind = 0
+    while True:
+        with link.reading() as db:
+            page = db.execute(
+                "SELECT seq, time, action, pseudonym, count, digest FROM audit WHERE seq > %s ORDER BY seq LIMIT %s",
+                [behind, _PAGE],
+            ).fetchall()
+        yield from (AuditEntry(*row) for row in page)
+        if len(page) < _PAGE:
+            return
+        behind = page[-1][0]
 
 
 def _dimension(db: Connection) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mien.errors import GalleryError, GalleryFileError, NotFoundError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["INDEXED_DIMENSIONS", "VERSION", "extension_schema", "fit_dimension", "prepare"]
 
 VERSION = 1
+_OLDEST_PGVECTOR = (0, 8)  # the first whose index goes on where a filter leaves too few
 
 INDEXED_DIMENSIONS = 4000
 """Longest halfvec that pgvector's HNSW takes; longer embeddings are searched exactly at every size."""
@@ -113,7 +115,9 @@ def prepare(db: Connection, address: Address, *, lock: int, readonly: bool, crea
         name = sql.Identifier(schema)
         if not known:
             db.execute(sql.SQL("CREATE SCHEMA {}").format(name))
-        db.execute(sql.SQL("SET LOCAL search_path TO {}, {}").format(name, sql.Identifier(extension_schema(db))))
+        db.execute(
+            sql.SQL("SET LOCAL search_path TO {}, {}").format(name, sql.Identifier(extension_schema(db, source)))
+        )
         for statement in _TABLES:
             db.execute(statement)
         db.execute("INSERT INTO about VALUES ('version', %s)", [str(VERSION)])
@@ -130,13 +134,20 @@ def prepare(db: Connection, address: Address, *, lock: int, readonly: bool, crea
         raise GalleryFileError(f"{source}: expected a gallery of version {VERSION}, found {found:.40}; upgrade mien")
 
 
-def extension_schema(db: Connection) -> str:
-    """The schema in which pgvector's types are."""
+def extension_schema(db: Connection, source: str) -> str:
+    """The schema in which pgvector's types are. Raises GalleryFileError where it is missing or too old."""
     row = db.execute(
-        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+        "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+        "WHERE e.extname = 'vector'"
     ).fetchone()
     if row is None:
-        raise GalleryFileError("the database has lost its extension vector; run CREATE EXTENSION vector in it")
+        raise GalleryFileError(f"{source}: the database has no extension vector; run CREATE EXTENSION vector in it")
+    version = tuple(int(part) for part in re.findall(r"\d+", row[1])[:2])
+    if version < _OLDEST_PGVECTOR:
+        raise GalleryFileError(
+            f"{source}: expected pgvector 0.8 or newer, found {row[1]:.20}; upgrade it on the server, then run "
+            "ALTER EXTENSION vector UPDATE in the database"
+        )
     return str(row[0])
 
 
