@@ -150,3 +150,10 @@ def _picture(html: str) -> np.ndarray:
     (data,) = re.findall(r"base64,([A-Za-z0-9+/=]+)", html)
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def test_ticks_of_counts_are_written_in_full() -> None:
+    assert [label for _, label in Axis("a", 5, 2e6, log=True).ticks()] == [
+        "10", "100", "1,000", "10,000", "100,000", "1,000,000",
+    ]  # fmt: skip
+    assert Axis("a", 1e-5, 1e-4, log=True).ticks()[0][1] == "1e-5"

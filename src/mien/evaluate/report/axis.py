@@ -74,8 +74,10 @@ class Axis:
         if self.log:
             shown = value * scale
             written = f"{shown:g}" if 1e-4 <= shown < 1e4 or not self.percent else f"{shown:.0e}"
-            if not self.percent and (shown >= 1e4 or shown < 1e-3):
-                written = f"{shown:.0e}".replace("e-0", "e-").replace("e+0", "e")
+            if not self.percent and shown < 1e-3:
+                written = f"{shown:.0e}".replace("e-0", "e-")
+            elif not self.percent and shown >= 1e3:
+                written = f"{shown:,.0f}" if shown < 1e7 else f"{shown:.0e}".replace("e+0", "e")
         else:
             decimals = max(0, -math.floor(math.log10(self._step() * scale) + 1e-9))
             written = f"{value * scale:.{decimals}f}"
