@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import unicodedata
 
 import numpy as np
@@ -242,3 +243,66 @@ def test_an_analyzer_that_loses_pictures_is_caught(gallery):
     gallery._recognizer = Loses()
     with pytest.raises(Exception, match="no analysis for <bytes>"):
         list(gallery.enrol_people([("Ada", [b"Ada/0"])]))
+
+
+@pytest.mark.parametrize("eager", [0, 3, 100])
+def test_a_name_that_comes_twice_in_one_run_is_not_enrolled_twice(gallery, fakes, eager):
+    gallery._recognizer = fakes.FakeAnalyzer(eager=eager)
+    people = [("Ada", [b"Ada/0"]), ("Ada", [b"Ada/0", b"Ada/1"]), ("Bob", [b"Bob/0"]), (" Ada ", [b"Ada/1", b"nobody"])]
+    reports = list(gallery.enrol_people([*people, ("Ada", [b"nobody"])], policy="off"))
+    assert [(len(r.added), len(r.known), len(r.skipped)) for r in reports] == [
+        (1, 0, 0), (1, 1, 0), (1, 0, 0), (0, 1, 1), (0, 0, 1),
+    ]  # fmt: skip
+    assert (gallery.subject("Ada").faces, gallery.subject("Bob").faces) == (2, 1)
+
+
+def test_people_who_need_no_analysis_are_reported_at_once(gallery, fakes):
+    """A second run over many known people shows its progress, although the analyzer has nothing to say."""
+    gallery._recognizer = fakes.FakeAnalyzer(eager=10_000)  # answers when its input ends
+    people = [(f"p{i}", [f"p{i}/0".encode()]) for i in range(300)]
+    list(gallery.enrol_people(people))
+    drawn = 0
+
+    def again():
+        nonlocal drawn
+        for person in [("new", [b"new/0"]), *people, ("newer", [b"newer/0"])]:
+            drawn += 1
+            yield person
+
+    behind = []
+    for reported, report in enumerate(gallery.enrol_people(again()), 1):
+        behind.append(drawn - reported)
+        assert len(report.pictures) == 1
+    assert reported == 302
+    assert max(behind) <= 64
+    assert behind[150] == 0  # outside of any analysis there is nothing to wait for
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() == 0, reason="the superuser may read anything")
+def test_a_folder_that_cannot_be_read_stops_nobody(gallery, fakes, tmp_path):
+    root = fakes.people_folder(tmp_path / "people", {"Ada": 1, "Bob": 1})
+    (root / "Ada").chmod(0)
+    try:
+        report = gallery.enrol_folder(root)
+    finally:
+        (root / "Ada").chmod(0o700)
+    assert [s.name for s in gallery.subjects()] == ["Bob"]
+    assert "Ada" in report.unread[0]
+
+
+def test_a_folder_that_goes_away_stops_nobody(gallery, fakes, tmp_path, monkeypatch):
+    from mien.images import folders
+
+    root = fakes.people_folder(tmp_path / "people", {"Ada": 1, "Bob": 1})
+    entries = folders._entries
+
+    def fails(folder):
+        if folder.name == "Ada":
+            raise InputError(f"{folder}: the folder cannot be read")
+        return entries(folder)
+
+    monkeypatch.setattr(folders, "_entries", fails)
+    report = gallery.enrol_folder(root)
+    assert [s.name for s in gallery.subjects()] == ["Bob"]
+    assert [p.name for p in report.people] == ["Ada", "Bob"]
+    assert "Ada: the folder cannot be read" in report.unread[0]

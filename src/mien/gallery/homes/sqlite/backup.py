@@ -41,7 +41,7 @@ def backup(file: Path | None, source: str, sealer: Sealer, path: str | os.PathLi
         raise GalleryFileError(f"{target}: there is something already; give another name for the backup")
     with _draft(target, file.name) as draft:
         with explained(source), contextlib.closing(connect(file, readonly=True)) as original:
-            _copy(original, draft, source, sealer)
+            _copy(original, draft, source, sealer, str(target))
         try:
             os.link(draft, target)  # unlike a rename it never takes the place of another file
         except FileExistsError as error:
@@ -73,7 +73,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str], *, sea
         raise GalleryFileError(f"{name}: is the gallery itself; expected a backup of it")
     with _draft(target, target.name) as draft:
         with explained(name), contextlib.closing(connect(origin, readonly=True)) as original:
-            _copy(original, draft, name, sealer)
+            _copy(original, draft, name, sealer, str(target))
         shown = str(target)
         with (
             explained(shown),
@@ -102,9 +102,9 @@ def _draft(target: Path, gallery: str) -> Iterator[Path]:
             draft.with_name(draft.name + end).unlink(missing_ok=True)
 
 
-def _copy(original: sqlite3.Connection, draft: Path, source: str, sealer: Sealer) -> None:
+def _copy(original: sqlite3.Connection, draft: Path, source: str, sealer: Sealer, shown: str) -> None:
     """Fill the draft, on the disk and verified, as one file without a log."""
-    with explained(str(draft)), contextlib.closing(connect(draft, readonly=False)) as copy:
+    with explained(shown), contextlib.closing(connect(draft, readonly=False)) as copy:
         with transaction(original, write=False):  # so that all steps copy one moment
             original.execute("SELECT count(*) FROM sqlite_master").fetchone()
             original.backup(copy, pages=_PAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -305,5 +306,13 @@ class SqliteHome(OpenFile):
     def check(self) -> CheckReport:
         """Look at every row: the file's structure, references, embeddings, the audit chain, and the index."""
         index = self._current()
-        with self._reading() as t:
-            return check.check(t, index)
+        if self.file is None:
+            with self._reading() as t:
+                return check.check(t, index)
+        # A connection of its own: a damaged page spoils the transaction that meets it.
+        with explained(self.source), contextlib.closing(connect(self.file, readonly=self.readonly)) as db:
+            db.execute("BEGIN")
+            report = check.check(Tables(db, self.sealer, self.source), index)
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            return report
