@@ -130,16 +130,33 @@ def search_file(prints: Fingerprints, path: Path, *, live: bool = True) -> list[
     return [found[offset] for offset in sorted(found)][:_MOST]
 
 
+class _Sieve:
+    """Which filters of 24 bits belong to a fingerprint. Most fail by the table of their first bits, which fits a cache."""
+
+    def __init__(self, first_bits: int) -> None:
+        self._rest = _BITS - first_bits
+        self._first = np.zeros(1 << first_bits, np.bool_)
+        self._whole = np.zeros(1 << _BITS, np.bool_)
+
+    def let_pass(self, filter_: bytes) -> None:
+        value = int.from_bytes(filter_, "little")
+        self._first[value >> self._rest] = self._whole[value] = True
+
+    def passing(self, filters: NDArray[np.int64]) -> list[int]:
+        some = np.flatnonzero(self._first[filters >> self._rest])
+        return some[self._whole[filters[some]]].tolist()
+
+
 class _Windows:
     """Looks for windows of long bytes at every eighth offset."""
 
     def __init__(self, prints: Fingerprints) -> None:
         self.kinds: dict[bytes, str] = {}
         self._salt = prints.salt
-        self._passing = np.zeros(1 << _BITS, np.bool_)
+        self._sieve = _Sieve(20)
         for kind, rows in prints.windows.items():
             for at in range(0, len(rows), ROW):
-                self._passing[int.from_bytes(rows[at : at + 3], "little")] = True
+                self._sieve.let_pass(rows[at : at + 3])
                 self.kinds[rows[at + 3 : at + ROW]] = kind
 
     def hits(self, block: bytes) -> Iterator[tuple[int, str]]:
@@ -148,7 +165,7 @@ class _Windows:
             if count <= 0:
                 break
             halves = np.frombuffer(block, "<u8", 2 * count, shift).reshape(-1, 2)
-            for i in np.flatnonzero(self._passing[_window_filter(self._salt, halves)]).tolist():
+            for i in self._sieve.passing(_window_filter(self._salt, halves)):
                 offset = shift + i * WINDOW
                 kind = self.kinds.get(_digest(self._salt, block[offset : offset + WINDOW]))
                 if kind:
@@ -161,10 +178,10 @@ class _Texts:
     def __init__(self, prints: Fingerprints) -> None:
         self.kinds: dict[tuple[int, bytes], str] = {}
         self._salt = prints.salt
-        self._passing = np.zeros(1 << _BITS, np.bool_)
+        self._sieve = _Sieve(16)
         for kind, rows in prints.texts.items():
             for length, row in rows:
-                self._passing[int.from_bytes(row[:3], "little")] = True
+                self._sieve.let_pass(row[:3])
                 self.kinds[length, row[3:]] = kind
         self._lengths = sorted({length for length, _ in self.kinds})
 
@@ -172,7 +189,7 @@ class _Texts:
         padded = block + bytes(8)
         for shift in range(min(8, len(block))):
             words = np.frombuffer(padded, "<u8", (len(block) - shift + 7) // 8, shift)
-            for i in np.flatnonzero(self._passing[_text_filter(self._salt, words)]).tolist():
+            for i in self._sieve.passing(_text_filter(self._salt, words)):
                 offset = shift + 8 * i
                 for length in self._lengths:
                     kind = self.kinds.get((length, _digest(self._salt, block[offset : offset + length])))
