@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli import evaluate, models
+from mien.cli import data, evaluate, models
 from mien.cli.calibrate import calibrate
 from mien.cli.compare import compare
 from mien.cli.crop import crop
@@ -63,5 +63,6 @@ app.add_typer(people, name="people", rich_help_panel=_KNOW)
 app.command(rich_help_panel=_CARE)(demo)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(calibrate)
+app.add_typer(data.app, name="data", rich_help_panel=_CARE)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_CARE)
 app.add_typer(models.app, name="models", rich_help_panel=_CARE)

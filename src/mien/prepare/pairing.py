@@ -137,4 +137,4 @@ def _pairs_within(n: int) -> int:
 
 def _is_numbered(name: str, path: Path) -> bool:
     stem, _, number = path.stem.rpartition("_")
-    return stem == name and len(number) == 4 and number.isdecimal() and int(number) > 0 and path.suffix == ".jpg"
+    return stem == name and len(number) == 4 and number.isdecimal() and int(number) > 0

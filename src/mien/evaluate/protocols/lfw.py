@@ -12,7 +12,7 @@ from mien.evaluate.protocols.lists import Line, count_of, person_folder, read_li
 from mien.evaluate.protocols.pairing import FOLD_RULE, Missing, Pairing, missing_files, numbered
 from mien.evaluate.protocols.pictures import PictureFolder
 from mien.evaluate.protocols.sets import PairSet
-from mien.images import source_name
+from mien.images import is_image_name, source_name
 
 if TYPE_CHECKING:
     import os
@@ -26,10 +26,10 @@ _PAIR: Final = "name, number, number of a pair of one person, or name, number, n
 
 @dataclass(frozen=True, slots=True)
 class ListedPair:
-    """A pair as `pairs.txt` gives it: two names and numbers, its fold from 0, and its line."""
+    """A pair as `pairs.txt` gives it: two names with numbers (or file names), its fold from 0, and its line."""
 
-    a: tuple[str, int]
-    b: tuple[str, int]
+    a: tuple[str, int | str]
+    b: tuple[str, int | str]
     fold: int
     where: str
 
@@ -86,12 +86,22 @@ def _pair(line: Line, fold: int) -> ListedPair:
     other = person_folder(line, parts[2]) if len(parts) == 4 else name
     if len(parts) == 4 and other == name:
         raise line.wrong("two different names where four fields are given")
-    first, second = count_of(line, parts[1], _PAIR), count_of(line, parts[-1], _PAIR)
-    return ListedPair((name, first), (other, second), fold, line.where)
+    return ListedPair((name, _picture(line, parts[1])), (other, _picture(line, parts[-1])), fold, line.where)
+
+
+def _picture(line: Line, field: str) -> int | str:
+    """A number, as LFW's lists have it, or the name of a file, as `mien data pairs` writes it for other folders."""
+    if not is_image_name(field):
+        return count_of(line, field, _PAIR)
+    if "/" in field or "\\" in field:
+        raise line.wrong("file names without folders")
+    return field
 
 
 class LfwPairs:
     """LFW verification: pairs of pictures ``Name/Name_0001.jpg``, in ten folds (View 2) or one (View 1).
+
+    A list may also name files of the people's folders in place of numbers, for folders that are not numbered so.
 
     Thread-safe: every `read` starts afresh.
 
@@ -126,7 +136,11 @@ class LfwPairs:
         pairing: Pairing[str] = Pairing(name, self._missing)
         for p in listed:
             pairing.add(_stem(*p.a), _stem(*p.b), same=p.same, fold=p.fold, where=p.where)
-        pairs, same, numbers, exclusions = pairing.settle(lambda key, where: files.find_with_suffix(key, where=where))
+
+        def find(key: str, where: str) -> str | None:
+            return (files.find if is_image_name(key) else files.find_with_suffix)(key, where=where)
+
+        pairs, same, numbers, exclusions = pairing.settle(find)
         people, subject = numbered([key.partition("/")[0] for key in pairing.keys])
         return PairSet(
             name,
@@ -141,8 +155,8 @@ class LfwPairs:
         )
 
 
-def _stem(name: str, number: int) -> str:
-    return f"{name}/{name}_{number:04d}"
+def _stem(name: str, picture: int | str) -> str:
+    return f"{name}/{name}_{picture:04d}" if isinstance(picture, int) else f"{name}/{picture}"
 
 
 _TEN_FOLD: Final = (

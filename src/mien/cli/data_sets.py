@@ -1,0 +1,184 @@
+"""`mien data select|split|pairs|pack|unpack`: who goes where, and in which file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from mien.cli.output import JsonFlag, counted, emit_json, print_line, print_table, progress
+from mien.errors import InputError
+
+if TYPE_CHECKING:
+    from mien.prepare.people import People
+
+__all__ = ["pack", "pairs", "select", "split", "unpack"]
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="A folder of people, one each.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random draw.")]
+How = Annotated[
+    str, typer.Option("--place", help="copy the pictures, link them (hard links), or only list their paths.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+def select(
+    folder: Folder,
+    target: Annotated[Path, typer.Argument(metavar="DST", show_default=False, help="A folder; a .txt for list.")],
+    *,
+    people: Annotated[int | None, typer.Option("--people", min=1, help="So many people, those with most.")] = None,
+    least: Annotated[int, typer.Option("--least", min=1, help="Only people with at least so many pictures.")] = 1,
+    most: Annotated[int | None, typer.Option("--most", min=1, help="At most so many pictures of a person.")] = None,
+    how: How = "link",
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Choose people by how many pictures they have: the N with most, or all with at least K."""
+    from mien.prepare.people import read_people
+    from mien.prepare.people import select as choose
+
+    chosen = choose(read_people(folder), count=people, least=least, most=most, seed=seed)
+    _placed({"": chosen}, folder, target, how, dry_run=dry_run, as_json=as_json)
+
+
+def split(
+    folder: Folder,
+    target: Annotated[Path, typer.Argument(metavar="DST", show_default=False, help="Folder for the sets.")],
+    *,
+    shares: Annotated[
+        str, typer.Option("--shares", help="Names of the sets and their shares.")
+    ] = "train:0.8,val:0.1,test:0.1",
+    by: Annotated[str, typer.Option("--by", help="people: nobody in two sets; pictures: everybody in all.")] = "people",
+    how: How = "list",
+    seed: Seed = 0,
+    dry_run: DryRun = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Split people into training, validation and test sets, so that nobody is in two of them."""
+    from mien.prepare.people import read_people
+    from mien.prepare.people import split as divide
+
+    if by not in ("people", "pictures"):
+        raise InputError(f"--by: expected people or pictures, got {by!r}")
+    sets = divide(read_people(folder), _shares(shares), seed=seed, by=cast("Any", by))
+    _placed(sets, folder, target, how, dry_run=dry_run, as_json=as_json)
+
+
+def pairs(
+    folder: Folder,
+    target: Annotated[Path, typer.Argument(metavar="PAIRS.TXT", show_default=False, help="The list to write.")],
+    *,
+    count: Annotated[int, typer.Option("--pairs", min=1, help="Pairs of each kind in a fold.")] = 300,
+    folds: Annotated[int, typer.Option("--folds", min=1, help="10 as LFW's View 2; 1 as View 1.")] = 10,
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Write over a list that is there.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Draw pairs for verification in LFW's format: balanced, without repeats, nobody in two folds."""
+    from mien.prepare.pairing import draw_pairs
+    from mien.prepare.people import read_people
+
+    if target.exists() and not force:
+        raise InputError(f"{target}: exists already; choose another name, or --force")
+    drawn = draw_pairs(read_people(folder), pairs=count, folds=folds, seed=seed)
+    try:
+        target.write_text(drawn.text(), "utf-8", newline="\n")
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    total = sum(map(len, drawn.folds))
+    if as_json:
+        emit_json({"list": str(target), "folds": folds, "pairs": total, "numbered": drawn.numbered, "seed": seed})
+    else:
+        print_line(f"{counted(total, 'pair')} in {counted(folds, 'fold')} in {target}", style="bold")
+        print_line(f"measure with: mien evaluate verify --protocol lfw --pairs {target} {folder}")
+
+
+def pack(
+    folder: Folder,
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", show_default=False, help=".rec, .tfrecord, .tar (WebDataset) or .parquet."),
+    ],
+    *,
+    shard_size: Annotated[
+        int | None, typer.Option("--shard-size", min=1, help="Begin a new file after so many megabytes.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Pack a folder of people for fast reading; every picture is kept byte for byte."""
+    from mien.prepare.packing import pack as put
+    from mien.prepare.people import read_people
+
+    if target.exists() and not force:
+        raise InputError(f"{target}: exists already; choose another name, or --force")
+    with progress(sum(len(p) for _, p in read_people(folder)), "Packing") as advance:
+        packed = put(folder, target, shard_bytes=shard_size and shard_size * 1_000_000, advance=advance)
+    if as_json:
+        emit_json({"files": list(packed.files), "pictures": packed.samples, "people": list(packed.people)})
+    else:
+        listed = ", ".join(Path(f).name for f in packed.files[:4]) + (" ..." if len(packed.files) > 4 else "")
+        print_line(
+            f"{counted(packed.samples, 'picture')} of {counted(len(packed.people), 'person', 'people')} in {listed}"
+        )
+
+
+def unpack(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="A packed file, or the name of shards.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="DST", show_default=False, help="Folder for the people.")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Unpack into a folder a person, byte for byte; nothing is ever written outside DST."""
+    from mien.prepare.packing import unpack as take
+
+    with progress(None, "Unpacking") as advance:
+        found = take(source, target, advance=advance)
+    if as_json:
+        emit_json({"folder": str(target), "pictures": found.samples, "people": list(found.people)})
+    else:
+        print_line(f"{counted(found.samples, 'picture')} in {target}")
+
+
+def _shares(text: str) -> dict[str, float]:
+    """Names and shares of sets: "train:0.8,test:0.2"."""
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.strip().rpartition(":")
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not name or name in shares or any(c in name for c in "/\\\0") or name in (".", "..") or not 0 < share <= 1:
+            raise InputError(f"--shares: expected names and shares such as train:0.8,test:0.2, got {text!r}")
+        shares[name] = share
+    return shares
+
+
+def _placed(sets: dict[str, People], folder: Path, target: Path, how: str, *, dry_run: bool, as_json: bool) -> None:
+    from mien.prepare.people import PLACINGS, place
+
+    if how not in PLACINGS:
+        raise InputError(f"--place: expected {', '.join(PLACINGS)}, got {how!r}")
+    total = sum(len(pictures) for people in sets.values() for _, pictures in people)
+    if not dry_run:
+        if how == "list" and "" not in sets:
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"{target}: cannot be made ({error.strerror})") from error
+        with progress(total, "Placing") as advance:
+            for name, people in sets.items():
+                where = target / (f"{name}.txt" if how == "list" else name) if name else target
+                place(people, folder, where, how, advance=advance)
+    rows = [[name or "chosen", len(people), sum(len(p) for _, p in people)] for name, people in sets.items()]
+    if as_json:
+        listed = [{"set": name, "people": people, "pictures": pictures} for name, people, pictures in rows]
+        emit_json({"target": str(target), "place": how, "dry_run": dry_run, "sets": listed})
+    else:
+        print_table(["set", "people", "pictures"], rows, right=["people", "pictures"])
+        print_line("nothing was written" if dry_run else f"in {target}")

@@ -1,0 +1,110 @@
+"""`mien data`: the verbs on small made-up folders, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mien.cli import main
+from mien.images import decode, save
+from mien.types import Image
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for person, count in (("Ada Lovelace", 4), ("Grace", 2), ("张伟", 3), ("<b>", 2)):
+        for i in range(count):
+            path = tmp_path / "in" / person / f"图 {i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(Image(rng.integers(0, 256, (20, 16, 3), np.uint8)), path)
+    return tmp_path / "in"
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in ("data", *words)])
+    return code, capsys.readouterr()
+
+
+def run_json(capsys, *words):
+    code, out = run(capsys, *words, "--json")
+    assert code == 0, out.err
+    return json.loads(out.out)
+
+
+def test_select_split_pack_unpack(folder, tmp_path, capsys):
+    found = run_json(capsys, "select", folder, tmp_path / "chosen", "--people", 2, "--most", 3)
+    assert found["sets"] == [{"set": "", "people": 2, "pictures": 6}] or found["sets"][0]["pictures"] == 6
+    assert sorted(p.name for p in (tmp_path / "chosen").iterdir()) == ["Ada Lovelace", "张伟"]
+
+    sets = run_json(capsys, "split", folder, tmp_path / "sets", "--shares", "train:0.5,test:0.5")["sets"]
+    assert [s["people"] for s in sets] == [2, 2]
+    lines = [(tmp_path / "sets" / f"{n}.txt").read_text("utf-8").splitlines() for n in ("train", "test")]
+    assert not {line.partition("/")[0] for line in lines[0]} & {line.partition("/")[0] for line in lines[1]}
+
+    packed = run_json(capsys, "pack", folder, tmp_path / "set.rec")
+    assert (packed["pictures"], len(packed["people"])) == (11, 4)
+    assert run_json(capsys, "unpack", tmp_path / "set.rec", tmp_path / "back")["pictures"] == 11
+    for path in folder.rglob("*.png"):
+        assert (tmp_path / "back" / path.relative_to(folder)).read_bytes() == path.read_bytes()
+    code, out = run(capsys, "pack", folder, tmp_path / "set.rec")
+    assert (code, "exists already" in out.err) == (2, True)
+
+
+def test_pairs_of_a_folder_that_is_not_numbered_are_measured(folder, tmp_path, capsys):
+    from mien.evaluate.protocols import LfwPairs
+
+    found = run_json(capsys, "pairs", folder, tmp_path / "pairs.txt", "--pairs", 2, "--folds", 2)
+    assert (found["pairs"], found["numbered"]) == (8, False)
+    pairs = LfwPairs(tmp_path / "pairs.txt", folder).read()
+    assert (len(pairs.pairs), int(pairs.same.sum()), pairs.exclusions) == (8, 4, ())
+    code, out = run(capsys, "pairs", folder, tmp_path / "pairs.txt")
+    assert (code, "exists already" in out.err) == (2, True)
+
+
+def test_mesh_and_generate(folder, tmp_path, capsys):
+    found = run_json(capsys, "mesh", folder, tmp_path / "mesh", "--workers", 1)
+    assert (found["made"], found["errors"]) == (11, 0)
+    assert decode(tmp_path / "mesh" / "mesh" / "张伟" / "图 0.png~1.png").size == (16, 20)
+    code, out = run(capsys, "generate", "grey", folder, tmp_path / "grey", "--workers", 1, "--jpeg", "--copies", 2)
+    assert (code, "22 pictures made" in out.out) == (0, True)
+    (folder / "Grace" / "bad.jpg").write_bytes(b"x")
+    code, out = run(capsys, "mesh", folder, tmp_path / "mesh", "--workers", 1)
+    assert (code, "11 done before, 1 broken" in out.out) == (2, True)
+    assert "would be made" in run(capsys, "mesh", folder, tmp_path / "dry", "--dry-run")[1].out
+    assert not (tmp_path / "dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("split", "{in}", "{out}", "--shares", "a:1,b"), "--shares"),
+        (("split", "{in}", "{out}", "--shares", "../x:1"), "--shares"),
+        (("split", "{in}", "{out}", "--by", "colour"), "--by"),
+        (("select", "{in}", "{out}", "--place", "move"), "--place"),
+        (("select", "{in}", "{out}", "--people", "9"), "only 4"),
+        (("pack", "{in}", "{out}.zip"), "ends in"),
+        (("unpack", "{out}.tar", "{out}"), "no such file"),
+        (("generate", "snow", "{in}", "{out}"), "kind"),
+        (("frames", "{in}"), "VIDEO"),
+        (("frames", "{in}/x.mp4", "{out}", "--sample", "dice"), "sample"),
+        (("pairs", "{in}", "{out}", "--pairs", "99"), "pairs of pictures"),
+        (("mesh", "{out}", "{out}2"), "no such"),
+    ],
+)
+def test_what_cannot_be_done_is_said(folder, tmp_path, capsys, words, message):
+    filled = [w.replace("{in}", str(folder)).replace("{out}", str(tmp_path / "out")) for w in words]
+    code, out = run(capsys, *filled)
+    assert (code, out.out) == (2, "")
+    assert message in out.err
+
+
+def test_frames_of_a_bad_video(tmp_path, capsys):
+    pytest.importorskip("av", reason="PyAV is not installed")
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    code, out = run(capsys, "frames", tmp_path / "a.mp4", tmp_path / "out", "--json")
+    assert code == 2
+    assert json.loads(out.out)["videos"][0]["error"] is True
+    assert "a.mp4" in out.err
