@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import psycopg
 import pytest
 
 from mien.errors import GalleryError, GalleryFileError, InputError, MissingExtraError
@@ -16,6 +15,8 @@ from mien.gallery.homes.postgres.link import pack, unpack
 from mien.gallery.homes.postgres.schema import extension_schema
 from mien.gallery.recall import recall_of
 from mien.gallery.records import FaceRecord
+
+psycopg = pytest.importorskip("psycopg", reason="needs psycopg: pip install 'mien[postgres]'")
 
 
 def fill(home, fakes, people=300, faces=3, start=0):

@@ -51,6 +51,7 @@ class PostgresHome:
         self.source = address.source
         self.readonly = readonly
         self._settings = address.settings
+        self._pinned = False
         self._large = indexing.Largeness(address.settings.exact_below)
         self._link = Link(address, readonly=readonly, create=create)
 
@@ -178,7 +179,9 @@ class PostgresHome:
         if not len(probes):
             return []
         with self._link.reading() as db:
-            if reading.identity(db) is None:
+            if not self._pinned:
+                self._pinned = reading.identity(db) is not None  # once bound, bound for good
+            if not self._pinned:
                 return [[] for _ in probes]
             return searching.search(
                 db,

@@ -119,8 +119,10 @@ class Link:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one consistent picture and changes nothing."""
+        from psycopg import IsolationLevel
+
         with self.explained(), self._pool.connection() as db:
-            db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            db.isolation_level, db.read_only = IsolationLevel.REPEATABLE_READ, True  # a part of BEGIN: no message more
             yield db
 
     @contextlib.contextmanager
@@ -129,6 +131,7 @@ class Link:
         if self.readonly:
             raise GalleryError(f"{self.source}: was opened readonly; open it again without readonly to change it")
         with self.explained(), self._pool.connection() as db:
+            db.isolation_level, db.read_only = None, None
             db.execute("SELECT pg_advisory_xact_lock(%s)", [self.lock])
             yield db
 
