@@ -131,7 +131,7 @@ def search_file(prints: Fingerprints, path: Path, *, live: bool = True) -> list[
 
 
 class _Sieve:
-    """Which filters of 24 bits belong to a fingerprint. Most fail by the table of their first bits, which fits a cache."""
+    """Which filters of 24 bits belong to a fingerprint. Most fail by a table of their first bits that fits a cache."""
 
     def __init__(self, first_bits: int) -> None:
         self._rest = _BITS - first_bits
@@ -144,7 +144,8 @@ class _Sieve:
 
     def passing(self, filters: NDArray[np.int64]) -> list[int]:
         some = np.flatnonzero(self._first[filters >> self._rest])
-        return some[self._whole[filters[some]]].tolist()
+        passing: list[int] = some[self._whole[filters[some]]].tolist()
+        return passing
 
 
 class _Windows:
