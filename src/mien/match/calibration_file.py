@@ -64,7 +64,7 @@ MAX_BYTES: Final = 1 << 20
 def read(path: str | Path) -> Calibration:
     """Read a calibration; see `Calibration.read`."""
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - a Path has no opener
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise CardError(f"{path}: not a regular file, so no calibration")
             data = file.read(MAX_BYTES + 1)
@@ -76,6 +76,11 @@ def read(path: str | Path) -> Calibration:
             raise
         raise CardError(f"{path}: cannot be read as a calibration: {error}") from error
     return from_toml(text, source=str(path))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to must not hold the program up."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write(calibration: Calibration, path: Path, *, replace_old: bool = False) -> None:
