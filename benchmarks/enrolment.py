@@ -15,7 +15,7 @@ new subject    A subject's first picture: refused only where it looks like someb
 
 A wrong person is a stranger (no picture of theirs is enrolled) or somebody enrolled (all their other pictures are),
 taken at random; or the likest: of all the others' pictures the one most like the subject's first. Intervals are 95 %,
-by bootstrap over subjects. Writes benchmarks/results/enrolment.json.
+by bootstrap over subjects (Wilson's where all or none are hit). Writes benchmarks/results/enrolment.json.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import numpy as np
 from quality_faces import FaceSet, face_set
 
 import mien
+from mien.evaluate.metrics.intervals import wilson
 from mien.gallery.gate import GateFace, GateLimits, GateThresholds, OwnFaces, judge
 from mien.images import decode
 from mien.match import Candidate, calibrate, calibration_for
@@ -65,6 +66,8 @@ class Counts:
             draws = cells[rng.integers(0, len(cells), (1000, len(cells)))].sum(1)
             low, high = np.percentile(draws[:, 0] / draws[:, 1], [2.5, 97.5])
             hits, trials = cells.sum(0)
+            if hits in (0, trials):  # nothing varies between draws, but subjects are as few as they are
+                low, high = wilson(len(cells) * int(hits > 0), len(cells))
             result[case] = {
                 "rate": hits / trials, "low": low, "high": high, "hits": int(hits), "trials": int(trials),
                 "subjects": len(cells),

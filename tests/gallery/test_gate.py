@@ -1,5 +1,8 @@
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import ImageError, InputError
-from mien.gallery.gate import GateFace, GateLimits, GateThresholds, OwnFaces, judge
+from mien.gallery.gate import GateFace, GateLimits, GateThresholds, OwnFaces, ReasonCode, judge
 from mien.gallery.gate_faces import gate_face
 from mien.gallery.gate_identity import consensus
 from mien.match import Candidate, calibration_for
@@ -255,6 +258,18 @@ def test_the_face_of_an_analysis():
     assert (empty.embedding, empty.faces) == (None, 0)
     with pytest.raises(ImageError, match="not a picture"):
         gate_face(Analysis.failed("c.txt", ImageError("c.txt", "not a picture")))
+
+
+def test_the_example_of_the_documentation(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "enrolment.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out == "False ('unlike_own_faces',)\n"
+
+
+def test_the_documentation_names_every_reason():
+    page = (Path(__file__).parents[2] / "docs" / "enrolment.md").read_text(encoding="utf-8")
+    assert all(f"`{code}`" in page for code in get_args(ReasonCode))
 
 
 @pytest.mark.data
