@@ -11,11 +11,16 @@ import pytest
 
 from mien.cli import main
 from mien.match import Calibration, OperatingPoint, ScoreSpread
+from mien.quality import FaceQuality
 from mien.types import Faces, ModelIdentity
 
 CELL, SIDE = 24, 20  # a picture is a grid of cells; a face is a square in the middle of one
 POINTS = np.array([(6, 8), (14, 8), (10, 12), (7, 16), (13, 16)], np.float32)
 ANGLE = 0.3  # radians between a person's plain look and any other look of theirs
+GOOD = FaceQuality(
+    eye_distance=60, width=120, height=120, yaw=0, pitch=0, roll=0, visible=1, sharpness=0.2, brightness=0.5,
+    contrast=0.2, clipped=0, unevenness=0, detection=1, score=0.9, fingerprint=b"",
+)  # fmt: skip
 
 
 class SquareDetector:
@@ -87,8 +92,11 @@ def squares(monkeypatch):
     monkeypatch.setattr("mien.recognizer.MTCNN", SquareDetector)
     monkeypatch.setattr("mien.recognizer.RegressionTrees", lambda: None)
     monkeypatch.setattr("mien.recognizer.DlibResNet", lambda *_, **__: SquareEmbedder())
+    # A square of one colour has no sharpness, and is smaller than a face may be: nothing is held against it.
+    monkeypatch.setattr("mien.gallery.looking.measure_quality", lambda *_, **__: [GOOD])
     # The gallery first: imported after mien.match was changed, it would keep the fake for good.
     monkeypatch.setattr("mien.gallery.embeddings.calibration_for", lambda _: calibration)
+    monkeypatch.setattr("mien.api.calibration_for", lambda _: calibration)  # before mien.match, for the same reason
     monkeypatch.setattr("mien.match.calibration_for", lambda _: calibration)
 
 

@@ -52,4 +52,4 @@ def test_compare_parts_people(run, examples):
     assert len(document["people"]) == 5
     assert document["false_match"]["count"] == document["false_non_match"]["count"] == 0
     assert document["same"]["mean"] > document["threshold"] > document["different"]["mean"]
-    assert document["provisional"] is True
+    assert document["provisional"] is False

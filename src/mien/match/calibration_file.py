@@ -64,7 +64,7 @@ MAX_BYTES: Final = 1 << 20
 def read(path: str | Path) -> Calibration:
     """Read a calibration; see `Calibration.read`."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - a Path has no opener
+        with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise CardError(f"{path}: not a regular file, so no calibration")
             data = file.read(MAX_BYTES + 1)
