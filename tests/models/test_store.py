@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mien.errors import CardError, InputError, ModelFileError
-from mien.models import _download, catalogue
+from mien.models import catalogue, download
 from mien.models.card import ModelCard, ModelFile
 from mien.models.store import ModelStore, store_folder
 
@@ -42,7 +42,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def opener(self, request, *, timeout):
         """What urllib does, with the https host replaced by this server."""
         target = request.full_url.replace("https://models.example", f"http://127.0.0.1:{self.server_port}")
-        director = urllib.request.build_opener(urllib.request.ProxyHandler({}), _download.HttpsRedirects())
+        director = urllib.request.build_opener(urllib.request.ProxyHandler({}), download.HttpsRedirects())
         return director.open(urllib.request.Request(target, headers=dict(request.header_items())), timeout=timeout)
 
 
@@ -94,7 +94,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(_download.time, "sleep", lambda _s: None)
+    monkeypatch.setattr(download.time, "sleep", lambda _s: None)
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -221,7 +221,7 @@ def test_a_file_longer_than_the_card_says(fault, store, server):
 
 
 def test_an_endless_file_is_cut_off_without_a_known_size(store, server, monkeypatch):
-    monkeypatch.setattr(_download, "UNKNOWN_SIZE_LIMIT", 1000)
+    monkeypatch.setattr(download, "UNKNOWN_SIZE_LIMIT", 1000)
     server.faults = ["no length"]
     with pytest.raises(ModelFileError, match="at most 1000 bytes"):
         store.pull(card(url=URL, sha256=SHA))
@@ -261,7 +261,7 @@ def test_the_real_opener_knows_https_only(url, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(OSError, match="unknown url type"):
-        _download.https_opener()(urllib.request.Request(url), timeout=1)
+        download.https_opener()(urllib.request.Request(url), timeout=1)
 
 
 def test_a_card_cannot_name_an_insecure_address():
@@ -270,7 +270,7 @@ def test_a_card_cannot_name_an_insecure_address():
 
 
 def test_an_unreachable_server(tmp_path, monkeypatch):
-    monkeypatch.setattr(_download.time, "sleep", lambda _s: None)
+    monkeypatch.setattr(download.time, "sleep", lambda _s: None)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mien.cli.data_fetch import fetch
 from mien.cli.data_frames import frames
 from mien.cli.data_make import generate, mesh
 from mien.cli.data_sets import pack, pairs, select, split, unpack
@@ -14,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Make clean training and test sets 
 
 _TAKE, _CHOOSE, _STORE = "Take and make pictures", "Choose and divide people", "Store"
 
+app.command(rich_help_panel=_TAKE)(fetch)
 app.command(rich_help_panel=_TAKE)(frames)
 app.command(rich_help_panel=_TAKE)(mesh)
 app.command(rich_help_panel=_TAKE)(generate)

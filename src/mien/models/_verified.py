@@ -8,7 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from mien.models._download import file_sha256
+from mien.models.download import file_sha256
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,8 +19,8 @@ from mien.errors import InputError, MienError, ModelFileError
 from mien.file_lock import file_lock
 from mien.models._card_fields import MAX_FILE_BYTES
 from mien.models._card_fields import sha256 as check_sha256
-from mien.models._download import Opener, Progress, download, file_sha256, https_opener
 from mien.models._verified import Checksums, read_json, write_json
+from mien.models.download import Opener, Progress, download, file_sha256, https_opener
 from mien.models.packaged import PACKAGED, packaged_file
 
 if TYPE_CHECKING:
