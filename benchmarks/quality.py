@@ -225,7 +225,7 @@ def cut_off(pixels: np.ndarray, landmarks: np.ndarray, share: float) -> np.ndarr
     return np.ascontiguousarray(pixels[:, : max(8, round(float(x)))])
 
 
-def degradations(faces: FaceSet, folder: Path, pairs: int) -> list[dict[str, float | str]]:
+def degradations(faces: FaceSet, folder: Path, pairs: int) -> list[dict[str, float | str | None]]:
     """What each degradation does to the first picture of genuine pairs, under the fast preset."""
     a, b = genuine_pairs(faces.people, 2)
     chosen = np.random.default_rng(2).permutation(len(a))[:pairs]
@@ -250,10 +250,10 @@ def degradations(faces: FaceSet, folder: Path, pairs: int) -> list[dict[str, flo
                     wrong += score < threshold
                     lost += float(faces.fast[one] @ faces.fast[other]) - score
                     values.append(measure_quality(picture, analysis.faces.take([main]))[0])
-            row: dict[str, float | str] = {"kind": kind, "amount": amount, "found": found / len(a)}
+            row: dict[str, float | str | None] = {"kind": kind, "amount": amount, "found": found / len(a)}
             row["fnmr"], row["lost"] = wrong / max(1, found), lost / max(1, found)
             for name in ("eye_distance", "sharpness", "brightness", "contrast", "clipped", "visible", "score"):
-                row[name] = float(np.median([getattr(v, name) for v in values])) if values else float("nan")
+                row[name] = float(np.median([getattr(v, name) for v in values])) if values else None
             rows.append(row)
             print("  " + "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
     return rows
