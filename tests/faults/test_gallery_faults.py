@@ -146,7 +146,7 @@ def test_every_write_of_a_readonly_gallery_is_refused(file):
             lambda: gallery.remove_faces([1]),
             lambda: gallery.home.keep_calibration("x"),
             lambda: gallery.log([]),
-            lambda: gallery.home.vacuum(),
+            gallery.home.vacuum,
         ):
             with pytest.raises(GalleryError, match="readonly"):
                 act()

@@ -161,6 +161,11 @@ def test_check_counts_and_names_the_head_of_the_log(gallery, fakes):
     gallery.ignore("poster", fakes.embedding("poster"))
     gallery.reject("p1", fakes.embedding("not p1"))
     report = gallery.check()
-    assert (report.counts.people, report.counts.ignored, report.counts.faces, report.counts.negatives) == (50, 1, 151, 1)
+    assert (report.counts.people, report.counts.ignored, report.counts.faces, report.counts.negatives) == (
+        50,
+        1,
+        151,
+        1,
+    )
     last = list(gallery.audit())[-1]
     assert (report.audit_entries, report.audit_head) == (last.seq, last.digest)

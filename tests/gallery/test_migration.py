@@ -24,7 +24,13 @@ _spec.loader.exec_module(version_1)
 def people(fakes):
     def face(name, i):
         box = (1.5, 2.0, 30.25, 40.0) if i % 2 else None
-        return (f"{name}/{i}.jpg", f"{i:064x}" if i else None, box, 0.75 if box else None, fakes.embedding(name, str(i)))
+        return (
+            f"{name}/{i}.jpg",
+            f"{i:064x}" if i else None,
+            box,
+            0.75 if box else None,
+            fakes.embedding(name, str(i)),
+        )
 
     names = ["Ada", "Zoë 面", "gone in between", "p\udcff".encode("utf-8", "replace").decode(), "gone at the end"]
     return {name: [face(name, i) for i in range(5)] for name in names}
@@ -78,7 +84,7 @@ def test_a_content_is_still_known(old, fakes):
 
 def test_readonly_says_what_to_do_and_changes_nothing(old):
     before = old.read_bytes()
-    with pytest.raises(GalleryFileError, match="older version 1.*without readonly"):
+    with pytest.raises(GalleryFileError, match=r"older version 1.*without readonly"):
         Gallery.open(old, readonly=True)
     assert old.read_bytes() == before
 

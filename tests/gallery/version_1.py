@@ -57,11 +57,12 @@ def write(path, identity, people, *, removed=()):
         for number, (name, faces) in enumerate(people.items()):
             cursor = db.execute("INSERT INTO subjects (name, created) VALUES (?, ?)", (name, 1.7e9 + number))
             for picture, sha256, box, score, vector in faces:
+                blob = vector.astype("<f4").tobytes()
                 db.execute(
                     "INSERT INTO faces (subject_id, picture, sha256, x0, y0, x1, y1, score, enrolled, embedding) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (cursor.lastrowid, picture, sha256, *(box or (None,) * 4), score, 1.7e9, vector.astype("<f4").tobytes()),
-                )  # fmt: skip
+                    (cursor.lastrowid, picture, sha256, *(box or [None] * 4), score, 1.7e9, blob),
+                )
         for name in removed:
             (subject_id,) = db.execute("SELECT id FROM subjects WHERE name = ?", (name,)).fetchone()
             db.execute("DELETE FROM subjects WHERE id = ?", (subject_id,))
