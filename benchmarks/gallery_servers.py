@@ -55,6 +55,9 @@ def address(kind, given):
     try:
         if kind == "milvus":
             yield f"milvus://{folder}/people.db"
+            from milvus_lite.server_manager import server_manager_instance
+
+            server_manager_instance.release_all()  # else it writes the folder anew when the process ends
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -102,8 +102,10 @@ def milvus_lite() -> Iterator[Path]:
         except Exception as error:  # noqa: BLE001 - whatever it says: a sandbox may forbid its socket
             shutil.rmtree(folder, ignore_errors=True)
             pytest.skip(f"Milvus Lite does not start here: {error}")
+        from milvus_lite.server_manager import server_manager_instance
     yield folder / "people.db"
     client.close()
+    server_manager_instance.release_all()  # else it writes the folder anew when the process ends
     shutil.rmtree(folder, ignore_errors=True)
 
 
