@@ -182,7 +182,7 @@ class ExactIndex:
         if allowed is not None and (allowed.shape != (self.count,) or allowed.dtype != np.bool_):
             raise InputError(f"allowed: expected bool ({self.count},), got {allowed.dtype}{allowed.shape}")
         rankings = [Ranking(k, by_owner=by_owner) for _ in range(len(probes))]
-        mask, first, probes = self._mask(allowed), 0, np.ascontiguousarray(probes)
+        mask, first, probes = self.allowed(allowed), 0, np.ascontiguousarray(probes)
         for segment in self.segments if len(self) and len(probes) else ():
             for ranking in rankings:
                 ranking.offset = first
@@ -195,7 +195,8 @@ class ExactIndex:
     def _compiled(self) -> bool:
         return available() if self.compiled is None else self.compiled
 
-    def _mask(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    def allowed(self, allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        """Rows of `allowed` that are not removed, as `live` says it."""
         if allowed is None or self.live is None:
             return self.live if allowed is None else allowed
         both = allowed.copy()
