@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.galleries import GalleryPath, open_gallery
+from mien.cli.enrol_report import PICTURE_COLUMNS, check_report_path, picture_rows, write_enrol_report
+from mien.cli.galleries import DEFAULT_GALLERY, GalleryPath, KeyOption, open_gallery, shown_place
 from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, people_in, photos_in
 from mien.cli.output import (
     CsvFlag,
@@ -24,7 +25,9 @@ from mien.cli.output import (
 from mien.errors import InputError
 
 if TYPE_CHECKING:
-    from mien.gallery import EnrolReport, PictureReport
+    from mien.gallery import EnrolReport
+    from mien.gallery.admission import HowToEnrol
+    from mien.gallery.gate_reasons import Reason
 
 __all__ = ["enrol"]
 
@@ -37,13 +40,33 @@ Sources = Annotated[
     ),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="The person whom all the pictures show.")]
+PolicyOption = Annotated[
+    str,
+    typer.Option(
+        "--policy", help="strict: refuse bad and wrong pictures; warn: enrol and say so; off: enrol every face."
+    ),
+]
+SeveralOption = Annotated[
+    str, typer.Option("--several", help="Of several faces in a picture take the main one, or refuse the picture.")
+]
+KeepCrops = Annotated[
+    bool, typer.Option("--keep-crops", help="Keep the faces as pictures, too, so that a later model can be given them.")
+]
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="Write what became of every picture into this .html or .csv file.")
+]
 
 
 def enrol(
     sources: Sources,
     *,
     name: Name = None,
-    gallery: GalleryPath = Path("people.db"),
+    gallery: GalleryPath = DEFAULT_GALLERY,
+    key: KeyOption = None,
+    policy: PolicyOption = "strict",
+    several: SeveralOption = "main",
+    keep_crops: KeepCrops = False,
+    report: ReportFile = None,
     preset: PresetName = None,
     model: ModelName = None,
     detector: DetectorName = None,
@@ -53,7 +76,13 @@ def enrol(
     as_json: JsonFlag = False,
     as_csv: CsvFlag = False,
 ) -> None:
-    """Make people known. Run it again after adding pictures: only what is new is enrolled."""
+    """Make people known. Run it again after adding pictures: only what is new is enrolled.
+
+    Exit code 2: a picture was refused or could not be used; the others are enrolled.
+    """
+    how = _how(policy, several, keep_crops)
+    if report is not None:
+        check_report_path(report)
     people = _people(sources, name)
     total = sum(len(pictures) for _, pictures in people)
     quiet = as_json or as_csv
@@ -67,40 +96,52 @@ def enrol(
         detector=detector,
         licence=licence,
         create=True,
+        key=key,
     ) as known:
+        where = shown_place(gallery, known)
         with progress(total, "Enrolling") as advance:
             try:
-                for report in known.enrol_people(people):
-                    advance(len(report.pictures))
-                    reports.append(report)
+                for one in known.enrol_people(people, **how):
+                    advance(len(one.pictures))
+                    reports.append(one)
                     if not quiet:
-                        _show(report)
-                    _explain(report)
+                        _show(one)
+                    _explain(one)
             except KeyboardInterrupt:
                 say("stopped; whoever was enrolled stays so, and the same command goes on with the rest")
                 raise
+            finally:
+                if report is not None:
+                    write_enrol_report(report, where, reports)
         subjects, faces = len(known), known.stats.faces
 
-    skipped = [picture for report in reports for picture in report.skipped]
+    skipped = [picture for one in reports for picture in one.skipped]
     if as_json:
         emit_json(
             {
-                "gallery": str(gallery),
+                "gallery": where,
                 "subjects": subjects,
                 "faces": faces,
-                "people": [_record(report) for report in reports],
+                "people": [_record(one) for one in reports],
                 "errors": [{"source": picture.picture, "error": picture.reason} for picture in skipped],
             }
         )
     elif as_csv:
-        emit_csv(
-            ["name", "source", "outcome", "reason"],
-            ([r.name, picture.picture, picture.outcome, picture.reason] for r in reports for picture in r.pictures),
-        )
+        emit_csv(PICTURE_COLUMNS, picture_rows(reports))
     else:
-        added = sum(len(report.added) for report in reports)
-        print_line(f"{gallery}: {counted(subjects, 'person', 'people')}, {counted(faces, 'face')} ({added} new)")
+        added = sum(len(one.added) for one in reports)
+        print_line(f"{where}: {counted(subjects, 'person', 'people')}, {counted(faces, 'face')} ({added} new)")
     finish(failed=bool(skipped))
+
+
+def _how(policy: str, several: str, keep_crops: bool) -> HowToEnrol:
+    """The options as the gallery takes them. Raises InputError before anything is opened or made."""
+    from mien.gallery.gate_limits import check_policy
+    from mien.gallery.looking import check_several
+
+    check_policy(policy)
+    check_several(several)
+    return {"policy": policy, "several": several, "keep_crops": keep_crops}  # type: ignore[typeddict-item]  # checked
 
 
 def _people(sources: list[Path], name: str | None) -> list[tuple[str, list[Path]]]:
@@ -113,6 +154,11 @@ def _people(sources: list[Path], name: str | None) -> list[tuple[str, list[Path]
     for source in sources:
         if source.is_file():
             raise InputError(f'{source}: whom does it show? Give --name "...", or a folder of people')
+        if pickle := next(source.glob("*.pkl"), None):
+            say(
+                printable(f"{pickle}: a cache of another tool; it is not opened, the pictures are used"),
+                label="note:",
+            )
         people += people_in(source)
     if not any(pictures for _, pictures in people):
         raise InputError(f"no pictures in {', '.join(map(str, sources))}; expected a folder per person, or pictures")
@@ -135,13 +181,9 @@ def _explain(report: EnrolReport) -> None:
         say(printable(f"{report.name}: the folder holds no picture"), label="note:")
     for picture in report.pictures:
         if picture.outcome == "skipped":
-            say(printable(f"{picture.picture}: {picture.reason}"), label="skipped:")
-        elif _chosen(picture):
-            say(printable(f"{picture.picture}: {picture.faces} faces; the main one was taken"), label="note:")
-
-
-def _chosen(picture: PictureReport) -> bool:
-    return picture.outcome == "added" and picture.faces > 1
+            say(printable(f"{picture.picture}: {picture.reason}"), label="refused:" if picture.refused else "skipped:")
+        elif picture.reasons:
+            say(printable(f"{picture.picture}: {picture.reason}"), label="note:")
 
 
 def _record(report: EnrolReport) -> dict[str, Any]:
@@ -151,5 +193,23 @@ def _record(report: EnrolReport) -> dict[str, Any]:
         "added": list(report.added),
         "known": list(report.known),
         "skipped": [picture.picture for picture in report.skipped],
-        "several_faces": [picture.picture for picture in report.pictures if _chosen(picture)],
+        "several_faces": [p.picture for p in report.pictures if p.outcome == "added" and p.faces > 1],
+        "remarks": [
+            {"source": p.picture, "outcome": p.outcome, "reasons": [_reason(reason) for reason in p.reasons]}
+            for p in report.pictures
+            if p.reasons
+        ],
+    }
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(float(value), 6)
+
+    return {
+        "code": reason.code,
+        "message": reason.message,
+        "value": rounded(reason.value),
+        "limit": rounded(reason.limit),
+        "other": reason.other,
     }

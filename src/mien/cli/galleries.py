@@ -10,16 +10,48 @@ import typer
 
 from mien.cli.criterion import calibration_in
 from mien.cli.inputs import make_recognizer
-from mien.errors import InputError, NotFoundError
+from mien.errors import GalleryFileError, InputError, NotFoundError
 
 if TYPE_CHECKING:
     from mien.gallery import Gallery
     from mien.interfaces import Analyzer
     from mien.types import ModelIdentity
 
-__all__ = ["FpirOption", "GalleryPath", "check_fpir", "open_gallery"]
+__all__ = [
+    "DEFAULT_GALLERY",
+    "FpirOption",
+    "GalleryPath",
+    "GroupOption",
+    "KeyOption",
+    "RuleOption",
+    "check_fpir",
+    "open_gallery",
+    "shown_place",
+]
 
-GalleryPath = Annotated[Path, typer.Option("--gallery", "-g", envvar="MIEN_GALLERY", help="The file of known people.")]
+DEFAULT_GALLERY = "people.db"
+
+GalleryPath = Annotated[
+    str,
+    typer.Option(
+        "--gallery", "-g", envvar="MIEN_GALLERY", help="The file of known people, or the URL of a server that has them."
+    ),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        envvar="MIEN_GALLERY_KEY",
+        help="Master key of an encrypted gallery: file:PATH, env:NAME, keyring:SERVICE/USER or passphrase:NAME.",
+    ),
+]
+GroupOption = Annotated[str | None, typer.Option("--group", help="Only people of this group.")]
+RuleOption = Annotated[
+    str,
+    typer.Option(
+        "--rule", help="How a person scores: max (nearest face), mean or top3; the last two need --threshold."
+    ),
+]
 FpirOption = Annotated[
     float | None,
     typer.Option(
@@ -30,8 +62,18 @@ FpirOption = Annotated[
 ]
 
 
+def shown_place(place: str | Path, gallery: Gallery | None = None) -> str:
+    """What a gallery is called in messages: never the password in its URL."""
+    from mien.gallery.homes import is_url
+
+    text = str(place)
+    if not is_url(text):
+        return text
+    return text.partition("://")[0] + "://..." if gallery is None else gallery.home.source
+
+
 def open_gallery(
-    path: Path,
+    place: str | Path,
     *,
     preset: str | None = None,
     min_face: float | None = None,
@@ -42,6 +84,7 @@ def open_gallery(
     create: bool = False,
     readonly: bool = False,
     calibration: Path | None = None,
+    key: str | None = None,
 ) -> Gallery:
     """Open the gallery; its recognizer is made on first need, with the model and preset the gallery is bound to.
 
@@ -53,10 +96,12 @@ def open_gallery(
         GalleryError: the file cannot be used.
     """
     from mien.gallery import Gallery
+    from mien.gallery.homes import is_url
 
-    if not create and not path.exists():
+    place = str(place)
+    if not create and not is_url(place) and not Path(place).exists():
         raise NotFoundError(
-            f"{path}: there is no gallery here; make one with: mien enrol people/ --gallery {quote(str(path))}"
+            f"{place}: there is no gallery here; make one with: mien enrol people/ --gallery {quote(place)}"
         )
 
     def recognizer(identity: ModelIdentity | None) -> Analyzer:
@@ -70,9 +115,19 @@ def open_gallery(
             licence=licence,
         )
 
-    return Gallery.open(
-        path, recognizer=recognizer, create=create, readonly=readonly, calibration=calibration_in(calibration)
-    )
+    try:
+        return Gallery.open(
+            place,
+            recognizer=recognizer,
+            create=create,
+            readonly=readonly,
+            calibration=calibration_in(calibration),
+            key=key,
+        )
+    except GalleryFileError as error:
+        if key is None and str(error).endswith("is encrypted; open it with its key"):
+            raise GalleryFileError(f"{error}: --key file:PATH (or MIEN_GALLERY_KEY)") from error
+        raise
 
 
 def check_fpir(fpir: float | None, threshold: float | None = None) -> float:

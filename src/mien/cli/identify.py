@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.criterion import CalibrationFile, described, one_in
-from mien.cli.galleries import FpirOption, GalleryPath, check_fpir, open_gallery
+from mien.cli.galleries import (
+    DEFAULT_GALLERY,
+    FpirOption,
+    GalleryPath,
+    GroupOption,
+    KeyOption,
+    RuleOption,
+    check_fpir,
+    open_gallery,
+    shown_place,
+)
+from mien.cli.identify_more import explain_faces, log_sightings, show_witness
 from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, Photos, PresetName, Upright, photos_in
 from mien.cli.output import (
     CsvFlag,
@@ -23,7 +34,7 @@ from mien.cli.output import (
     say,
     watch_each,
 )
-from mien.errors import MienError
+from mien.errors import InputError, MienError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,6 +48,9 @@ Threshold = Annotated[
     float | None, typer.Option("--threshold", help="Name faces from this score on, instead of at a rate.")
 ]
 DrawFolder = Annotated[Path | None, typer.Option("--draw", help="Write the photos with names into this folder.")]
+LogFlag = Annotated[bool, typer.Option("--log", help="Note in the gallery who was seen; see `mien gallery sightings`.")]
+LogTime = Annotated[str, typer.Option("--log-time", help="When they were seen: now, or the time of the photo's file.")]
+ExplainFlag = Annotated[bool, typer.Option("--explain", help="Tell of the nearest people and their nearest faces.")]
 Font = Annotated[Path | None, typer.Option("--font", help="Font for --draw; needed for scripts no font here has.")]
 _MATCH = ("name", "score", "threshold", "margin", "nearest", "nearest_picture", "runner_up", "runner_up_score")
 _CSV = ("source", "face", *_MATCH, "x0", "y0", "x1", "y1", "confidence", "reason")
@@ -46,7 +60,13 @@ KNOWN, UNKNOWN = (46, 204, 64), (255, 133, 27)  # green and orange: told apart b
 def identify(
     photos: Photos,
     *,
-    gallery: GalleryPath = Path("people.db"),
+    gallery: GalleryPath = DEFAULT_GALLERY,
+    key: KeyOption = None,
+    group: GroupOption = None,
+    rule: RuleOption = "max",
+    explain: ExplainFlag = False,
+    log: LogFlag = False,
+    log_time: LogTime = "now",
     fpir: FpirOption = None,
     threshold: Threshold = None,
     calibration: CalibrationFile = None,
@@ -66,6 +86,8 @@ def identify(
     Exit code 0: somebody was named, 1: nobody was, 2: a photo could not be used.
     """
     rate = check_fpir(fpir, threshold)
+    if log_time not in ("now", "file"):
+        raise InputError(f"--log-time: expected now or file, got {log_time!r}")
     paths = photos_in(photos)
     places = None
     if draw is not None:
@@ -84,15 +106,21 @@ def identify(
         model=model,
         detector=detector,
         licence=licence,
-        readonly=True,
+        readonly=not log,
         calibration=calibration,
+        key=key,
     ) as known:
-        people = len(known)
-        answers = known.identify_all(paths, fpir=rate, threshold=threshold)
+        people, where = len(known), shown_place(gallery, known)
+        how: Any = {"fpir": rate, "threshold": threshold, "group": group, "rule": rule}
+        answers = known.identify_all(paths, **how)
         pairs = (((path, who), found) for path, (found, who) in zip(paths, answers, strict=True))
         for (path, who), found in watch_each(pairs, len(paths), "Identifying", failures):
             record: dict[str, Any] = {"source": found.source, "size": list(found.size), "turns": found.turns}
             record["faces"] = [_record(one) for one in who]
+            if explain:
+                explain_faces(known, found, who, record["faces"])
+            if log:
+                log_sightings(known, path, who, log_time)
             if not quiet:
                 _show(record)
             if places is not None:
@@ -109,7 +137,7 @@ def identify(
         errors = errors_of(failures) + undrawn
         emit_json(
             {
-                "gallery": str(gallery),
+                "gallery": where,
                 "subjects": people,
                 "provisional": used is not None and used.provisional,
                 "calibration": None if used is None else used.record(),
@@ -183,6 +211,8 @@ def _show(record: dict[str, Any]) -> None:
                 second = f"; next {face['runner_up']}, {face['margin']:.3f} behind"
             like = f"; like {face['nearest_picture']}"
             print_line(f"  {face['name']}  {face['reason']}{second}{like}  [{where}]", style="green")
+        for witness in face.get("explanation", ()):
+            show_witness(witness)
 
 
 def _draw(

@@ -7,7 +7,7 @@ import enum
 import json
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -37,6 +37,7 @@ __all__ = [
     "say",
     "watch",
     "watch_each",
+    "write_csv",
 ]
 
 _Key = TypeVar("_Key")
@@ -174,7 +175,12 @@ def safe_cell(value: object) -> object:
 
 def emit_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print CSV to stdout: UTF-8, a header line, cells safe from spreadsheet formulas."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    write_csv(sys.stdout, header, rows)
+
+
+def write_csv(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write the CSV of `emit_csv` into an open file."""
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([safe_cell(cell) for cell in row] for row in rows)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.galleries import GalleryPath, open_gallery
+from mien.cli.galleries import DEFAULT_GALLERY, GalleryPath, open_gallery
 from mien.cli.output import (
     CsvFlag,
     ExitCode,
@@ -37,9 +36,7 @@ _CSV = ["id", "name", "faces", "enrolled"]
 
 
 @app.command("list")
-def list_people(
-    *, gallery: GalleryPath = Path("people.db"), as_json: JsonFlag = False, as_csv: CsvFlag = False
-) -> None:
+def list_people(*, gallery: GalleryPath = DEFAULT_GALLERY, as_json: JsonFlag = False, as_csv: CsvFlag = False) -> None:
     """List the people who are known, in order of enrolment."""
     with open_gallery(gallery, readonly=True) as known:
         subjects, model = known.subjects(), known.identity
@@ -68,7 +65,7 @@ def rename_person(
     old: Person,
     new: Annotated[str, typer.Argument(help="The new name.", show_default=False)],
     *,
-    gallery: GalleryPath = Path("people.db"),
+    gallery: GalleryPath = DEFAULT_GALLERY,
     as_json: JsonFlag = False,
     as_csv: CsvFlag = False,
 ) -> None:
@@ -84,7 +81,7 @@ def rename_person(
 def remove_person(
     name: Person,
     *,
-    gallery: GalleryPath = Path("people.db"),
+    gallery: GalleryPath = DEFAULT_GALLERY,
     yes: Yes = False,
     as_json: JsonFlag = False,
     as_csv: CsvFlag = False,
@@ -101,7 +98,7 @@ def remove_person(
     _tell(gallery, "removed", subject, text=text, as_json=as_json, as_csv=as_csv)
 
 
-def _tell(gallery: Path, what: str, subject: Subject, *, text: str, as_json: bool, as_csv: bool, **more: str) -> None:
+def _tell(gallery: str, what: str, subject: Subject, *, text: str, as_json: bool, as_csv: bool, **more: str) -> None:
     if as_json:
         emit_json({"gallery": str(gallery), what: {**_record(subject), **more}})
     elif as_csv:

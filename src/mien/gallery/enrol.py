@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mien.errors import MienError, ModelError
-from mien.gallery.records import FaceRecord
+from mien.gallery.looking import Applicant, analysed_by, looked_at
 from mien.gallery.reports import EnrolReport, PictureReport
 from mien.gallery.sources import content_sha256, readable_again
 from mien.images import person_name, source_name
@@ -17,10 +17,13 @@ from mien.images import person_name, source_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from mien.gallery.gate_reasons import Verdict
+    from mien.gallery.looking import Several
+    from mien.gallery.reports import Outcome
     from mien.interfaces import Analyzer
-    from mien.types import Analysis, Subject
+    from mien.types import Subject
 
-    Keep: TypeAlias = Callable[[str, Sequence[FaceRecord]], Subject | None]
+    Admit: TypeAlias = Callable[[str, Sequence[Applicant]], tuple[Subject | None, list[Verdict]]]
 
 __all__ = ["enrol_people"]
 
@@ -33,7 +36,7 @@ class _Picture:
     name: str
     sha256: str | None
     report: PictureReport | None = None
-    record: FaceRecord | None = None
+    applicant: Applicant | None = None
     twin: _Picture | None = None  # an earlier picture of the person with the same content: its fate is this one's
 
 
@@ -76,7 +79,9 @@ def enrol_people(
     analyzer: Analyzer,
     *,
     contents_of: Callable[[str], set[str]],
-    keep: Keep,
+    admit: Admit,
+    several: Several = "main",
+    keep_crops: bool = False,
 ) -> Iterator[EnrolReport]:
     """Enrol people, lazily and in order; each is stored before its report is given.
 
@@ -88,13 +93,15 @@ def enrol_people(
         people: (name, pictures); a name that cannot be one is reported, with its pictures skipped.
         analyzer: decodes, detects and embeds.
         contents_of: checksums that a subject already holds.
-        keep: stores the faces of one person, all or nothing, and returns the subject; with no faces it returns the
-            subject as it is, or None for a stranger.
+        admit: judges the faces of one person, stores those that pass, all or nothing, and returns the subject and a
+            verdict a face; with no faces the subject as it is, or None for a stranger.
+        several: what becomes of a picture with several faces.
+        keep_crops: cut each face out, to be stored with it.
 
     Yields:
         One report a person.
     """
-    run = _Run(iter(people), analyzer, contents_of, keep)
+    run = _Run(iter(people), analyzer, contents_of=contents_of, admit=admit, several=several, keep_crops=keep_crops)
     while run.more:
         yield from run.go()
 
@@ -104,11 +111,15 @@ class _Run:
         self,
         people: Iterator[tuple[str, Iterable[Any]]],
         analyzer: Analyzer,
+        *,
         contents_of: Callable[[str], set[str]],
-        keep: Keep,
+        admit: Admit,
+        several: Several,
+        keep_crops: bool,
     ) -> None:
         self.more = True
-        self._people, self._analyzer, self._contents_of, self._keep = people, analyzer, contents_of, keep
+        self._people, self._analyzer, self._contents_of, self._admit = people, analyzer, contents_of, admit
+        self._several, self._keep_crops = several, keep_crops
         self._firsts = _Firsts()
 
     def go(self) -> Iterator[EnrolReport]:
@@ -142,11 +153,12 @@ class _Run:
                     yield picture
                 idle = 0 if other.asked else idle + 1 + len(other.pictures)
 
-        for analysis in self._analyzer.analyze(feed()):
+        for analysis in analysed_by(self._analyzer, feed()):
             if not asked:
                 raise ModelError("the analyzer gave more analyses than it was given pictures")
             whose, entry = asked.popleft()
-            _judge(entry, analysis)
+            found = looked_at(analysis, entry.name, entry.sha256, several=self._several, keep_crops=self._keep_crops)
+            entry.report, entry.applicant = found if isinstance(found, tuple) else (found, None)
             whose.answered += 1
             while begun and begun[0].whole and begun[0].answered == begun[0].asked:
                 yield self._finished(begun.popleft())
@@ -182,36 +194,32 @@ class _Run:
         person.whole = True
 
     def _finished(self, person: _Person) -> EnrolReport:
-        report = _finish(person, self._keep)
+        report = _finish(person, self._admit)
         if person.usable:
             self._firsts.end(person.name)
         return report
-
-
-def _judge(entry: _Picture, analysis: Analysis) -> None:
-    """Decide what becomes of one picture."""
-    found = len(analysis.faces)
-    if analysis.error is not None:
-        reason = getattr(analysis.error, "reason", None) or str(analysis.error)
-        entry.report = PictureReport(entry.name, "skipped", reason, error=True)
-    elif not found:
-        entry.report = PictureReport(entry.name, "skipped", "no face found")
-    else:
-        main = analysis.main()
-        reason = "" if found == 1 else f"the main one of {found} faces"
-        entry.record = FaceRecord(analysis.embeddings[main], entry.name, entry.sha256, analysis.faces[main])
-        entry.report = PictureReport(entry.name, "added", reason, found)
 
 
 def _already(entry: _Picture) -> PictureReport:
     return PictureReport(entry.name, "known", "this picture is already enrolled")
 
 
-def _finish(person: _Person, keep: Keep) -> EnrolReport:
+def _finish(person: _Person, admit: Admit) -> EnrolReport:
+    asking = [entry for entry in person.pictures if entry.applicant is not None]
+    subject, verdicts = None, list[Any]()
+    if person.usable:
+        subject, verdicts = admit(person.name, [entry.applicant for entry in asking if entry.applicant])
+    for entry, verdict in zip(asking, verdicts, strict=True):
+        assert entry.report is not None
+        if verdict.reasons:  # what the picture alone said is said by the gate, too, where it could look at it
+            said = [reason for reason in entry.report.reasons if reason.code not in verdict.codes]
+            reasons = (*said, *verdict.reasons)
+            outcome: Outcome = "added" if verdict.accepted else "skipped"
+            text = "; ".join(reason.message for reason in reasons)
+            entry.report = replace(entry.report, outcome=outcome, reason=text, reasons=reasons)
     for entry in person.pictures:
         if entry.twin is not None and entry.twin.report is not None:
-            used = entry.twin.record is not None
+            used = entry.twin.report.outcome == "added"
             entry.report = _already(entry) if used else replace(entry.twin.report, picture=entry.name)
-    records = [entry.record for entry in person.pictures if entry.record is not None]
     reports = tuple(entry.report for entry in person.pictures if entry.report is not None)
-    return EnrolReport(person.name, keep(person.name, records) if person.usable else None, reports)
+    return EnrolReport(person.name, subject, reports)

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from mien.errors import GalleryError, ImageError, InputError, NoFaceError, NotFoundError
+from mien.errors import GalleryError, InputError, NoFaceError
+from mien.gallery.admission import Admission
 from mien.gallery.embeddings import EmbeddingGallery
 from mien.gallery.enrol import enrol_people
+from mien.gallery.gate_limits import check_policy
 from mien.gallery.homes import open_home
+from mien.gallery.looking import check_several
 from mien.gallery.records import FaceRecord
-from mien.gallery.reports import EnrolReport, FolderReport
+from mien.gallery.reports import EnrolReport, FolderReport, nothing_enrolled
 from mien.gallery.sealing import PLAIN
-from mien.gallery.sources import as_pictures, content_sha256, readable_again
+from mien.gallery.sources import as_pictures, content_sha256, is_embedding, readable_again
 from mien.images import people_of, person_name
 from mien.interfaces import Analyzer
 from mien.match import IDENTIFY_FPIR
@@ -24,9 +27,12 @@ from mien.types import Identification
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Self
+    from typing import Self, Unpack
 
+    from mien.gallery.admission import HowToEnrol
+    from mien.gallery.gate_limits import Policy
     from mien.gallery.home import Home, StoredFace
+    from mien.gallery.looking import Several
     from mien.gallery.rules import Rule
     from mien.gallery.sealing import Sealer
     from mien.match import Calibration
@@ -40,10 +46,9 @@ PHOTOS_AT_ONCE = 16  # photos whose faces are searched together
 
 
 class Gallery(EmbeddingGallery):
-    """Known people, enrolled from pictures or embeddings; open it with `Gallery.open`, close it after use.
+    """Known people, enrolled from pictures or embeddings; opened by `Gallery.open`, closed after use or by `with`.
 
-    It works on embeddings; the methods that take pictures need a recognizer, given or made on first need. As a context
-    manager it closes itself.
+    It works on embeddings; the methods that take pictures need a recognizer, given or made on first need.
 
     Thread-safe, and safe beside other processes: see `EmbeddingGallery`.
     """
@@ -77,6 +82,7 @@ class Gallery(EmbeddingGallery):
         readonly: bool = False,
         create: bool = True,
         sealer: Sealer = PLAIN,
+        key: str | None = None,
     ) -> Self:
         """Open a gallery, or make it.
 
@@ -90,12 +96,18 @@ class Gallery(EmbeddingGallery):
             readonly: refuse changes.
             create: make it where it is missing.
             sealer: the keys of an encrypted gallery.
+            key: in place of `sealer`, where the master key comes from: "file:PATH", "env:NAME", "keyring:SERVICE/USER"
+                or "passphrase:NAME"; the people's keys are then beside the gallery, in "people.db.keys".
 
         Raises:
             GalleryFileError: the file cannot be used; says why and what to do.
             GalleryModelError: it is bound to another model.
             NotFoundError: it is missing, and `create` is off or `readonly` is on.
         """
+        if key is not None:
+            from mien.gallery.privacy.opening import sealer_for
+
+            sealer = sealer_for(place, key, create=create, readonly=readonly)
         home = open_home(place, readonly=readonly, create=create, sealer=sealer)
         try:
             return cls(home, identity=identity, recognizer=recognizer, calibration=calibration)
@@ -103,52 +115,71 @@ class Gallery(EmbeddingGallery):
             home.close()
             raise
 
-    def enrol(self, name: str, images: Any) -> EnrolReport:  # noqa: ANN401 - see `mien.images.decode`
+    def enrol(
+        self,
+        name: str,
+        images: Any,  # noqa: ANN401 - see `mien.images.decode`
+        *,
+        policy: Policy = "strict",
+        several: Several = "main",
+        keep_crops: bool = False,
+    ) -> EnrolReport:
         """Enrol a person from one picture or several; each gives its main face (see `Faces.main`).
 
-        A picture without a face, or that cannot be read, is reported and skipped; one whose content this person
-        already has is not enrolled twice. All that remains is stored in one step.
+        Each face is judged first (see docs/enrolment.md): whether its picture is good enough, and whether it shows this
+        person. What is refused, shows no face or cannot be read is reported and skipped; a picture whose content this
+        person already has is not enrolled twice. All that remains is stored in one step.
+
+        Args:
+            name: the person's name.
+            images: a picture, or several.
+            policy: "strict" refuses faces against which something speaks, "warn" enrols and reports them, "off" takes
+                every face.
+            several: take the "main" one of several faces, or "refuse" the picture.
+            keep_crops: keep each face with its surroundings as a picture, so that a later model can be given it.
 
         Raises:
-            InputError: the name cannot be used, or there is no picture.
+            InputError: the name cannot be used, there is no picture, or every picture was refused.
             ImageError: the only picture cannot be read.
             NoFaceError: no picture shows a face.
         """
         cleaned = person_name(name)
-        report = next(self.enrol_people([(cleaned, as_pictures(images))]))
+        people = [(cleaned, as_pictures(images))]
+        report = next(self.enrol_people(people, policy=policy, several=several, keep_crops=keep_crops))
         if not report.pictures:
             raise InputError(f"{cleaned}: expected at least one picture to enrol")
-        if report.added or report.known:
-            return report
-        if len(report.skipped) == 1 and report.skipped[0].error:
-            raise ImageError(report.skipped[0].picture, report.skipped[0].reason)
-        listed = "; ".join(f"{p.picture}: {p.reason}" for p in report.skipped[:5])
-        kind = InputError if all(p.error for p in report.skipped) else NoFaceError
-        raise kind(f"{cleaned} was not enrolled: no picture could be used ({listed})")
+        if not (report.added or report.known):
+            raise nothing_enrolled(report)
+        return report
 
-    def enrol_people(self, people: Iterable[tuple[str, Iterable[Any]]]) -> Iterator[EnrolReport]:
+    def enrol_people(
+        self,
+        people: Iterable[tuple[str, Iterable[Any]]],
+        **how: Unpack[HowToEnrol],
+    ) -> Iterator[EnrolReport]:
         """Enrol any number of people, lazily and in order, each stored in one step before its report is given.
 
-        Nothing happens until the reports are taken; those that were given stay true when the rest is never taken.
+        Nothing happens until the reports are taken; those that were given stay true when the rest is never taken. A
+        person's pictures are judged together, once all of them were looked at.
 
         Args:
             people: (name, pictures); consumed as reports are taken.
+            how: `policy`, `several` and `keep_crops`, as for `enrol`.
         """
+        policy, several = how.get("policy", "strict"), how.get("several", "main")
+        check_policy(policy)
+        check_several(several)
         recognizer = self._need_recognizer()
-        identity = recognizer.identity
-
-        def keep(name: str, records: Sequence[FaceRecord]) -> Subject | None:
-            if records:
-                return self._home.add([(name, records)], identity)[0][0]
-            try:
-                return self._home.subject(name)
-            except NotFoundError:
-                return None
-
-        return enrol_people(people, recognizer, contents_of=self._home.contents_of, keep=keep)
+        admit = Admission(self._home, recognizer.identity, calibration=self._any_calibration, policy=policy)
+        known, crops = self._home.contents_of, how.get("keep_crops", False)
+        return enrol_people(people, recognizer, contents_of=known, admit=admit, several=several, keep_crops=crops)
 
     def enrol_folder(
-        self, folder: str | os.PathLike[str], *, progress: Callable[[EnrolReport, int, int], None] | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        progress: Callable[[EnrolReport, int, int], None] | None = None,
+        **how: Unpack[HowToEnrol],
     ) -> FolderReport:
         """Enrol everybody in a folder: a folder per person, or a flat folder where the file stem is the name.
 
@@ -157,6 +188,7 @@ class Gallery(EmbeddingGallery):
         Args:
             folder: where the pictures are.
             progress: called after each person with its report, the pictures done and the pictures in all.
+            how: `policy`, `several` and `keep_crops`, as for `enrol`.
 
         Returns:
             What became of every picture; bad files and sub-folders that cannot be read are reported and stop nothing.
@@ -169,7 +201,7 @@ class Gallery(EmbeddingGallery):
         total = sum(len(pictures) for _, pictures in people)
         reports: list[EnrolReport] = []
         done = 0
-        for report in self.enrol_people(people):
+        for report in self.enrol_people(people, **how):
             reports.append(report)
             done += len(report.pictures)
             if progress:
@@ -187,12 +219,7 @@ class Gallery(EmbeddingGallery):
     ) -> list[Identification]:
         """Name every face in one picture, largest face first; empty where there is no face.
 
-        Args:
-            image: a picture.
-            fpir: the share of strangers who may be named.
-            threshold: name from this score on instead.
-            group: only people of this group.
-            rule: how a person with several faces scores; see `identify_embeddings`.
+        For what decides see `identify_embeddings`.
 
         Raises:
             ImageError: the picture cannot be read.
@@ -250,7 +277,7 @@ class Gallery(EmbeddingGallery):
             ImageError: the picture cannot be read.
             NoFaceError: the picture shows no face.
         """
-        if _is_embedding(embedding):
+        if is_embedding(embedding):
             return super().reject(name, embedding, picture=picture or "<embedding>", sha256=sha256)
         subject = self.subject(name)
         faces = self._records_of(embedding, one=False)
@@ -272,7 +299,7 @@ class Gallery(EmbeddingGallery):
             ImageError: a picture cannot be read.
             NoFaceError: a picture shows no face.
         """
-        if _is_embedding(embeddings):
+        if is_embedding(embeddings):
             return super().ignore(label, embeddings, pictures=pictures)
         records = [record for image in as_pictures(embeddings) for record in self._records_of(image, one=True)]
         if not records:
@@ -302,6 +329,15 @@ class Gallery(EmbeddingGallery):
             "use mien.Gallery, or open with recognizer=... (or with identity=... for embeddings only)"
         )
 
+    def _any_calibration(self) -> Calibration | None:
+        """The calibration, or None for a model that has none."""
+        try:
+            return self.calibration
+        except InputError:
+            if self._calibration is not None:
+                raise
+            return None
+
     def _need_identity(self) -> ModelIdentity:
         return self.identity or self._need_recognizer().identity
 
@@ -312,12 +348,3 @@ class Gallery(EmbeddingGallery):
                 self._agree(made.identity)
                 self._recognizer = made
             return self._recognizer
-
-
-def _is_embedding(value: Any) -> bool:  # noqa: ANN401
-    """Whether a value is embeddings rather than a picture: floats of unit length, which no picture's rows are."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.ndim not in (1, 2) or not value.size:
-        return False
-    with np.errstate(all="ignore"):
-        lengths = np.linalg.norm(np.atleast_2d(value).astype(np.float64), axis=1)
-    return value.ndim == 1 or bool((np.abs(lengths - 1) < 0.01).all() and (value < 0).any())

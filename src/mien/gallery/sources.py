@@ -14,7 +14,7 @@ import numpy as np
 from mien.images import MAX_BYTES
 from mien.types import Image
 
-__all__ = ["as_pictures", "content_sha256", "readable_again"]
+__all__ = ["as_pictures", "content_sha256", "is_embedding", "readable_again"]
 
 
 def as_pictures(images: Any) -> Iterator[Any]:  # noqa: ANN401 - see `mien.images.decode`
@@ -61,6 +61,15 @@ def content_sha256(picture: Any) -> str | None:  # noqa: ANN401
     if isinstance(picture, str | os.PathLike):
         return _file_sha256(picture)
     return None
+
+
+def is_embedding(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value is embeddings rather than a picture: floats of unit length, which no picture's rows are."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.ndim not in (1, 2) or not value.size:
+        return False
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(np.atleast_2d(value).astype(np.float64), axis=1)
+    return value.ndim == 1 or bool((np.abs(lengths - 1) < 0.01).all() and (value < 0).any())
 
 
 def _file_sha256(path: str | os.PathLike[str]) -> str | None:

@@ -1,20 +1,18 @@
-"""One self-contained page: no scripts, no links to anything outside, and a policy that says so to the browser."""
+"""The page of an evaluation: its sections in their order."""
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.errors import InputError
 from mien.evaluate.report.account import left_out, method
 from mien.evaluate.report.bodies import body_of
-from mien.evaluate.report.markup import Markup, element, joined, name, text
+from mien.evaluate.report.markup import Markup, element, name
 from mien.evaluate.report.parts import ReportTable, section, table
-from mien.evaluate.report.style import POLICY, STYLE
+from mien.evaluate.report.shell import whole_page, write_page
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from mien.evaluate.report.bodies import Result
@@ -44,22 +42,7 @@ def write_report(
     Raises:
         InputError: the folder or the file cannot be written.
     """
-    target = Path(folder) / "report.html"
-    page = report_page(result, tables=tables).encode("utf-8")
-    draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("xb") as file:
-                file.write(page)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        shown = str(target).encode("utf-8", "backslashreplace").decode("utf-8")
-        raise InputError(f"{shown}: cannot be written ({reason})") from error
-    return target
+    return write_page(Path(folder) / "report.html", report_page(result, tables=tables))
 
 
 def report_page(result: Result, *, tables: Sequence[ReportTable] = ()) -> str:
@@ -84,20 +67,8 @@ def report_page(result: Result, *, tables: Sequence[ReportTable] = ()) -> str:
             "nav", [element("a", title, href=f"#{anchor}") for anchor, title, _ in sections], aria_label="Contents"
         ),
     )
-    bottom = element(
-        "footer", element("p", "Made by mien. This page is whole in itself: it loads nothing and runs nothing.")
-    )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", f"{experiment.protocol}: {body.kind.lower()} report, mien"),
-        element("style", Markup(STYLE)),
-    )
-    whole = element("body", top, element("main", [part for _, _, part in sections]), bottom)
-    return joined(Markup("<!doctype html>\n"), element("html", head, whole, lang="en"), text("\n"))
+    main = element("main", [part for _, _, part in sections])
+    return whole_page(f"{experiment.protocol}: {body.kind.lower()} report, mien", top, main)
 
 
 def _further(anchor: str, further: ReportTable) -> Markup:
