@@ -68,7 +68,12 @@ while line := sys.stdin.readline():
             os._exit(1)
         os._exit(0)
     if kill_after:
-        time.sleep(float(kill_after))
+        lines, _, delay = kill_after.partition("+")  # so many acknowledged, and then so many seconds
+        ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while not ended and int(lines) and Path(acknowledged).read_bytes().count(10) < int(lines):
+            time.sleep(0.0002)
+            ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        time.sleep(float(delay))
         os.kill(child, signal.SIGKILL)  # a finished child keeps its id until it is waited for
     _, status = os.waitpid(child, 0)
     print(status, time.perf_counter() - began, flush=True)
@@ -105,6 +110,11 @@ def run(process, what, database, argument, *, kill_after=""):
     return told.read_text().splitlines(), int(status), float(seconds)
 
 
+def moment(rng, steps):
+    """A random moment of work in so many steps: behind one of them, and a little later."""
+    return f"{rng.randrange(steps)}+{rng.uniform(0, 0.01)}"
+
+
 def enrol(process, database, folder, *, kill_after=""):
     done, status, seconds = run(process, "folder", database, folder, kill_after=kill_after)
     return set(done), status, seconds
@@ -116,13 +126,13 @@ def test_kill_during_enrol_folder(folder_path):
     rng = random.Random(20260101)
     hits = 0
     with nursery() as process:
-        done, status, seconds = enrol(process, folder_path / "undisturbed.db", folder)
+        done, status, _ = enrol(process, folder_path / "undisturbed.db", folder)
         assert (done, status) == (PEOPLE.keys(), 0)
         check(folder_path / "undisturbed.db", done, folder)
         database, acknowledged = folder_path / "0.db", set()
         kills = trial = 0
         while kills < KILLS:
-            done, status, _ = enrol(process, database, folder, kill_after=rng.uniform(0, seconds))
+            done, status, _ = enrol(process, database, folder, kill_after=moment(rng, len(PEOPLE)))
             if status:
                 assert os.WTERMSIG(status) == signal.SIGKILL
                 kills += 1
@@ -161,16 +171,13 @@ def test_kill_during_any_operation(folder_path):
     rng = random.Random(20260102)
     hits = set()
     with nursery() as process:
-        seconds = 0.1
         for trial in range(HISTORIES):
             folder = folder_path / str(trial)
             folder.mkdir()
             planned, states = operations.history(trial)
-            kill_after = "" if trial < 3 else rng.uniform(0, seconds)
-            done, status, took = run(process, "history", folder / "people.db", trial, kill_after=kill_after)
-            if not kill_after:
-                assert status == 0
-                seconds = took
+            kill_after = "" if trial < 3 else moment(rng, len(planned))
+            done, status, _ = run(process, "history", folder / "people.db", trial, kill_after=kill_after)
+            assert kill_after or status == 0
             assert status in (0, signal.SIGKILL)
             if status and len(done) < len(planned):
                 hits.add(planned[len(done)][0])
@@ -208,7 +215,7 @@ def test_kill_while_an_old_file_is_brought_up_to_date(folder_path):
         for trial in range(UPGRADES):
             database = folder_path / f"{trial}.db"
             shutil.copy(old, database)
-            done, status, _ = run(process, "upgrade", database, "", kill_after=rng.uniform(0, seconds))
+            done, status, _ = run(process, "upgrade", database, "", kill_after=f"0+{rng.uniform(0, seconds)}")
             db = sqlite3.connect(database)
             (version,) = db.execute("PRAGMA user_version").fetchone()
             assert db.execute("SELECT count(*) FROM faces").fetchone() == (1000,)
