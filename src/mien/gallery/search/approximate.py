@@ -1,9 +1,9 @@
 """Approximate search for galleries whose exact scan takes too long: FAISS finds who is likely, float32 decides.
 
 An inverted file of 4-bit product codes (Jegou, Douze and Schmid, Product Quantization for Nearest Neighbor Search,
-2011; scanned as by Andre, Kermarrec and Le Scouarnec, Cache Locality Is Not Enough, 2015) lists candidates, whose rows are then
-compared in full: a score is always the true one, only a best row can be missed. How often that happens is measured
-against the exact index when it is built. Needs faiss-cpu, extra `large`.
+2011; scanned as by Andre, Kermarrec and Le Scouarnec, Cache Locality Is Not Enough, 2015) lists candidates, whose rows
+are then compared in full: a score is always the true one, only the best owner can be missed. How often that happens is
+measured against the exact index when it is built. Needs faiss-cpu, extra `large`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ Faiss: TypeAlias = Any  # faiss has no types
 _FEWEST = 4096  # rows; an inverted file of less is no index
 _TRAIN = 131_072  # rows that lists and codes are trained on
 _SAMPLES = 400  # rows that recall is measured with: half to choose the effort, half to report
-_STEPS = tuple((lists, deep) for deep in (64, 256, 1024) for lists in (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096))
+_DEEP = (50, 200, 1000)  # candidates compared in full
+_COST = 1 / 1300  # of one candidate, as a share of scanning a million codes; it orders the efforts to try
 
 
 @dataclass(frozen=True, slots=True)
 class RecallReport:
-    """How often the approximate index finds the very row that the exact one does.
+    """How often the approximate index finds whom the exact one does.
 
     Attributes:
-        recall: share of held-out samples whose nearest other row was found.
+        recall: share of held-out samples for which the owner of the nearest other row was found.
         samples: how many there were.
         lists: inverted lists read a probe.
         deep: candidates compared in full a probe.
@@ -75,7 +76,7 @@ class ApproximateIndex:
 
         Args:
             index: at least 4096 rows, not removed.
-            recall: share of nearest rows to find; if no effort reaches it, the greatest is used and reported.
+            recall: share of nearest owners to find; if no effort reaches it, the greatest is used and reported.
             seed: of the sample.
 
         Raises:
@@ -92,11 +93,11 @@ class ApproximateIndex:
         rng = np.random.default_rng(seed)
         dimension = index.dimension or 0
         lists = 1 << int(np.log2(np.sqrt(len(kept))))
-        code = f"PQ{max(1, dimension // 2)}x4fs" if dimension % 2 == 0 else "SQ8"
+        code = f"PQ{dimension // 4}x4fs" if dimension % 4 == 0 else "SQ8"
         train = index.read(np.sort(rng.choice(kept, min(_TRAIN, len(kept)), replace=False)))
         made = faiss.index_factory(dimension, f"IVF{lists},{code}", faiss.METRIC_INNER_PRODUCT)
         made.train(train)
-        self = cls(made, 0, RecallReport(0.0, 0, lists, _STEPS[-1][1]))
+        self = cls(made, 0, RecallReport(0.0, 0, lists, _DEEP[-1]))
         self.follow(index)
         probes = np.sort(rng.choice(kept, min(_SAMPLES, len(kept)), replace=False))
         self.report = self._measured(index, probes[rng.permutation(len(probes))], recall, lists)
@@ -176,18 +177,22 @@ class ApproximateIndex:
         mask = index.allowed(None)
         choosing, reporting = np.array_split(np.arange(len(sample)), 2)
 
+        owners = index.owners
+
         def share(which: Ids, lists: int, deep: int) -> float:
             hit = 0
             for i, found in zip(which.tolist(), self._likely(probes[which], deep, lists), strict=True):
                 ranking = Ranking(2, by_owner=False)
                 self._read(index, ranking, probes[i], found, mask)
-                hit += _other(ranking.rows, sample[i]) == _other(first_two.rows[i], sample[i])
+                hit += _other(ranking.rows, owners, sample[i]) == _other(first_two.rows[i], owners, sample[i])
             return hit / len(which)
 
-        steps = [step for step in sorted(_STEPS, key=lambda s: s[0] * 1000 + s[1]) if step[0] <= lists]
-        chosen = next((s for s in steps if share(choosing, *s) >= recall), steps[-1])
+        shares = [lists * n // 64 for n in (1, 2, 4, 8, 16, 24, 32, 48, 64) if lists * n >= 64]
+        size = len(index) / 1e6
+        efforts = sorted((n / lists * size + deep * _COST, n, deep) for n in shares for deep in _DEEP)
+        chosen = next((e[1:] for e in efforts if share(choosing, *e[1:]) >= recall), efforts[-1][1:])
         return RecallReport(share(reporting, *chosen), len(reporting), *chosen)
 
 
-def _other(rows: Ids, itself: int) -> int:
-    return next((row for row in rows.tolist() if row != itself), -1)
+def _other(rows: Ids, owners: Ids, itself: int) -> int:
+    return next((int(owners[row]) for row in rows.tolist() if row not in (itself, -1)), -1)
