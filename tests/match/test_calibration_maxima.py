@@ -172,9 +172,9 @@ class TestTable:
         loose = made.threshold(fpir=max(p, q), gallery_size=min(n, m))
         assert -1 <= loose <= made.threshold(fpir=min(p, q), gallery_size=max(n, m)) <= 1
 
-    @given(st.integers(1, 2000), st.sampled_from([0.1, 0.03, 0.01, 0.001]))
+    @given(st.integers(1, 2000), st.sampled_from([0.1, 0.01, 0.001]))
     def test_it_is_never_stricter_than_independence(self, size, fpir):
-        """Comparisons that depend on each other are fewer: the measured thresholds allow for that."""
+        """At measured rates: comparisons that depend on each other are fewer, and the thresholds allow for that."""
         made = table(*SMALL)
         independent = threshold_on([(p, t) for p, t in SMALL[0][2]], comparison_fmr(fpir, size))
         assert made.threshold(fpir=fpir, gallery_size=size) <= independent + 1e-12

@@ -232,7 +232,7 @@ def _show(made: Calibrated, target: Path, without: int, broken: int) -> None:
     print_line()
     for t in made.thresholds:
         if t.held_out is not None:
-            h, verdict = t.held_out, "kept" if t.kept else "NOT kept"
+            h, verdict = t.held_out, {True: "kept", False: "NOT kept", None: "too few people to tell"}[t.kept]
             where = "" if h.gallery_size in (None, t.asked.gallery_size) else f" (in a gallery of {h.gallery_size})"
             how = ", extrapolated," if t.extrapolated else ""
             print_line(f"Held out: {t.asked}{where}. Threshold {h.threshold:.4f} of one half of the people{how}")

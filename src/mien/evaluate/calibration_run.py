@@ -65,9 +65,16 @@ class Threshold:
     extrapolated: bool = False
 
     @property
-    def kept(self) -> bool:
-        """Whether what the held-out half gave can be the rate that was asked for, or less."""
-        return self.held_out is not None and self.held_out.low <= self.asked.rate
+    def kept(self) -> bool | None:
+        """Whether what the held-out half gave can be the rate that was asked for, or less; None where it cannot tell.
+
+        It cannot where the interval reaches up to ten times the rate: few people agree with any rate.
+        """
+        if self.held_out is None:
+            return None
+        if self.held_out.low > self.asked.rate:
+            return False
+        return True if self.held_out.high <= 10 * self.asked.rate else None
 
 
 @dataclass(frozen=True, slots=True)
