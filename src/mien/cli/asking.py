@@ -1,0 +1,49 @@
+"""A question before something is lost for good, and the dates that options hold."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from mien.cli.output import ExitCode, printable, say
+from mien.errors import InputError
+
+__all__ = ["YesFlag", "confirm", "local_time", "moment", "utc_time"]
+
+YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask whoever sits at the terminal; a program is not asked. A "no" leaves with exit code 1."""
+    if not yes and sys.stdin.isatty() and not typer.confirm(printable(question), err=True):
+        say("nothing was changed")
+        raise typer.Exit(ExitCode.NO_MATCH)
+
+
+def moment(text: str, option: str) -> float:
+    """Seconds since the epoch of an ISO date or time; in this computer's time zone where it names none.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        return datetime.fromisoformat(text.strip()).astimezone().timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise InputError(f"{option}: expected a date such as 2027-01-31, or 2027-01-31T09:30, got {text!r}") from error
+
+
+def utc_time(seconds: float) -> str:
+    """A moment for programs: ISO 8601, UTC.
+
+    >>> utc_time(0)
+    '1970-01-01T00:00:00+00:00'
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def local_time(seconds: float) -> str:
+    """A moment for people, in this computer's time zone."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
