@@ -9,6 +9,7 @@ import numpy as np
 
 from mien.errors import GalleryError, InputError, NotFoundError
 from mien.gallery.recall import Recall, recall_of
+from mien.gallery.two_models import KeepsTwoModels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,8 @@ def copy(
     before = source.counts()
     copied, found, crops = _rows(source, destination, identity, before.faces + before.negatives, progress)
     audit, sightings, left = _logs(source, destination)
+    if isinstance(source, KeepsTwoModels) and (staged := source.staged()) is not None:
+        left = (*left, f"the embeddings of {staged.identity} ({staged.faces} faces), kept for a change of the model")
     calibration = source.calibration()
     if calibration is not None and destination.calibration() != calibration:
         destination.keep_calibration(calibration)

@@ -42,6 +42,7 @@ class Capabilities:
         encryption: it can keep everything that names or shows a person encrypted at rest.
         erasure_proof: it can show from its bytes that an erased person is gone.
         backup: it can copy itself while it is in use.
+        migration: it can keep the embeddings of two models while it changes from one to the other.
     """
 
     home: str
@@ -54,6 +55,7 @@ class Capabilities:
     encryption: bool
     erasure_proof: bool
     backup: bool
+    migration: bool = False
 
 
 @dataclass(frozen=True, slots=True)

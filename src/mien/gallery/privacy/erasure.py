@@ -15,11 +15,12 @@ from mien.gallery.privacy.byte_search import search_file
 from mien.gallery.privacy.gallery_files import beside, drop_drafts, drop_index
 from mien.gallery.privacy.receipt import Receipt
 from mien.gallery.privacy.traces import explained_texts, fingerprints_of
+from mien.gallery.two_models import KeepsTwoModels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from mien.gallery.home import AuditEntry, Home
+    from mien.gallery.home import AuditEntry, Home, StoredFace
     from mien.gallery.sealing import Sealer
     from mien.types import Floats, Subject
 
@@ -90,10 +91,11 @@ def erase(
     erasable, file = _erasable(home)
     faces = home.faces(name)
     vectors = home.embeddings([face.id for face in faces])
+    staged = _staged(home, faces)
     pseudonym = erasable.pseudonym_of(name)
     crops = [crop for face in faces if face.crop and (crop := home.crop(face.id)) is not None]
     salt = os.urandom(16)
-    prints, plain = fingerprints_of(salt, home.subject(name), faces, vectors, crops, texts=texts)
+    prints, plain = fingerprints_of(salt, home.subject(name), faces, [*vectors, *staged], crops, texts=texts)
     encrypted = erasable.sealer.encrypted
     draft = Receipt(
         gallery=file.name,
@@ -105,6 +107,7 @@ def erase(
             "negatives": sum(face.negative for face in faces),
             "crops": len(crops),
             "sightings": sum(1 for _ in home.sightings(name=name)),
+            **({"staged": len(staged)} if staged else {}),
         },
         prints=prints,
         limits=_ENCRYPTED_LIMITS if encrypted else _PLAIN_LIMITS,
@@ -167,6 +170,11 @@ def _erasable(home: Home) -> tuple[ErasableHome, Path]:
             "remove the person there and follow that database's own erasure procedure, or copy the gallery into a file"
         )
     return home, file  # type: ignore[return-value]  # what the capability promises
+
+
+def _staged(home: Home, faces: Sequence[StoredFace]) -> list[Floats]:
+    """The person's embeddings of a second model, which a gallery has while it changes its model."""
+    return list(home.staged_embeddings([f.id for f in faces]).values()) if isinstance(home, KeepsTwoModels) else []
 
 
 def _give_up_copies(home: Home, erasable: ErasableHome, name: str, vectors: Floats) -> set[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from mien.gallery.privacy.byte_search import Fingerprints, fingerprint_text, fingerprint_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mien.gallery.home import Home, StoredFace
     from mien.gallery.privacy.byte_search import Remains
@@ -27,11 +27,17 @@ _Row: TypeAlias = tuple[int, bytes]
 
 
 def fingerprints_of(
-    salt: bytes, subject: Subject, faces: Sequence[StoredFace], vectors: Floats, crops: Sequence[bytes], *, texts: bool
+    salt: bytes,
+    subject: Subject,
+    faces: Sequence[StoredFace],
+    vectors: Iterable[Floats],
+    crops: Sequence[bytes],
+    *,
+    texts: bool,
 ) -> tuple[Fingerprints, dict[tuple[str, _Row], bytes]]:
     """What to look for after a person was erased, and the texts behind it: (kind, row) -> the bytes."""
     prints = Fingerprints(salt)
-    long = [("face vector", v.tobytes(), _VECTOR_PERIOD) for v in np.asarray(vectors, "<f4")]
+    long = [("face vector", np.asarray(v, "<f4").tobytes(), _VECTOR_PERIOD) for v in vectors]
     long += [("crop", _telling_part(crop), _CROP_PERIOD) for crop in crops]
     for kind, content, period in long:
         rows, missing = fingerprint_windows(salt, content, period)

@@ -13,6 +13,7 @@ from mien.gallery.home import Counts
 from mien.gallery.homes.sqlite import logs, schema
 from mien.gallery.homes.sqlite.following import changes_since
 from mien.gallery.homes.sqlite.reading import subject_rows
+from mien.gallery.homes.sqlite.staged_rows import staged_problems
 from mien.gallery.homes.sqlite.tables import identity_of
 from mien.gallery.index import Snapshot
 from mien.gallery.records import Position
@@ -70,13 +71,16 @@ def check(t: Tables, index: Snapshot | None = None) -> CheckReport:
         if index is not None and index.position == fresh.position:  # else others have written meanwhile
             yield from _differences(index, fresh)
 
+    def staged() -> Iterator[str]:
+        yield from staged_problems(t)
+
     def log() -> Iterator[str]:
         found = verify_chain(_audit(t))
         head[:] = [found.head, str(found.entries)]
         if not found.whole:
             yield f"the audit log: {found.reason}"
 
-    for part in (structure, people, faces, log):
+    for part in (structure, people, faces, staged, log):
         attempt(part)
     return CheckReport(t.source, _counts(t), int(head[1]), head[0], tuple(problems))
 

@@ -11,7 +11,7 @@ from mien.errors import GalleryError
 from mien.gallery.home import Batch, Capabilities, Counts
 from mien.gallery.homes.sqlite import backup, check, logs, moving, reading, writing
 from mien.gallery.homes.sqlite.connection import connect, explained, transaction
-from mien.gallery.homes.sqlite.open_file import OpenFile
+from mien.gallery.homes.sqlite.staging import TwoModels
 from mien.gallery.homes.sqlite.tables import Tables, identity_of
 from mien.gallery.names import other_model
 from mien.gallery.rules import means_of
@@ -32,7 +32,7 @@ __all__ = ["SqliteHome"]
 _AT_ONCE = 1024  # lines of a log that are read at a time
 
 
-class SqliteHome(OpenFile):
+class SqliteHome(TwoModels):
     """Subjects and faces in one file, with exact search in memory; what it has acknowledged survives a power cut.
 
     Thread-safe: writers take turns; readers do not wait for them, save in memory. Other processes may use the same
@@ -64,6 +64,7 @@ class SqliteHome(OpenFile):
             encryption=True,
             erasure_proof=file,
             backup=file,
+            migration=True,
         )
 
     @property

@@ -36,7 +36,9 @@ def prepare(connection: sqlite3.Connection, source: str, sealer: Sealer, *, read
                 schema.create(connection, sealer)
     version = schema.verify(connection, source)
     if version < schema.VERSION:
-        if sealer.encrypted:
+        if version > 1:
+            schema.verify_seal(connection, source, sealer)
+        elif sealer.encrypted:
             raise GalleryFileError(
                 f"{source}: is not encrypted (of the older version {version}); open it once without a key to bring it "
                 "up to date, then copy it into a new, encrypted gallery"
@@ -72,7 +74,7 @@ def _from_1_to_2(db: sqlite3.Connection, source: str) -> None:
         db.execute(f"ALTER TABLE {name} RENAME TO v1_{name}")
     model = db.execute("SELECT * FROM model").fetchall()
     db.execute("DROP TABLE model")
-    schema.create(db, PLAIN)
+    schema.create(db, PLAIN, version=2)
     db.executemany("INSERT INTO model VALUES (?, ?, ?, ?, ?)", model)
     db.executemany(
         "INSERT INTO subjects (id, pseudonym, name_key, name, told, created) VALUES (?, ?, ?, ?, 'person', ?)",
@@ -101,10 +103,16 @@ def _from_1_to_2(db: sqlite3.Connection, source: str) -> None:
     append_audit(Tables(db, PLAIN, source), "upgrade", [(None, count)], time.time())
 
 
+def _from_2_to_3(db: sqlite3.Connection, _source: str) -> None:
+    """Room for a second model's embeddings; nothing that was there changes."""
+    for name in ("staged_model", "staged"):
+        db.execute(schema.TABLES[3][name])
+
+
 def _sequence(db: sqlite3.Connection, table: str) -> int:
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
     return int(row[0]) if row else 0
 
 
-_STEPS: Mapping[int, Callable[[sqlite3.Connection, str], None]] = {1: _from_1_to_2}
+_STEPS: Mapping[int, Callable[[sqlite3.Connection, str], None]] = {1: _from_1_to_2, 2: _from_2_to_3}
 """From version n to n + 1, inside the caller's transaction."""

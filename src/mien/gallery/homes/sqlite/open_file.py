@@ -7,12 +7,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from mien.errors import GalleryError
+from mien.errors import GalleryError, GalleryModelError
 from mien.gallery.homes.sqlite import keys
 from mien.gallery.homes.sqlite.connection import connect, explained, locate, transaction
 from mien.gallery.homes.sqlite.following import changes_since
 from mien.gallery.homes.sqlite.migrations import prepare
-from mien.gallery.homes.sqlite.tables import Tables
+from mien.gallery.homes.sqlite.tables import Tables, identity_of
 from mien.gallery.index import Snapshot
 from mien.gallery.sealing import PLAIN
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mien.gallery.records import Ids
     from mien.gallery.sealing import Sealer
-    from mien.types import Floats
+    from mien.types import Floats, ModelIdentity
 
 __all__ = ["OpenFile"]
 
@@ -50,6 +50,7 @@ class OpenFile:
         self._refreshing = threading.Lock()
         self._snapshot = Snapshot()
         self._stamp: tuple[int, int] | None = None
+        self._model: ModelIdentity | None = None  # whose embeddings this home was opened on
         self._means: tuple[Snapshot, Ids, Floats] | None = None
         with explained(self.source), contextlib.ExitStack() as undo:
             first = connect(self.file, readonly=self.readonly)
@@ -126,10 +127,18 @@ class OpenFile:
             stamp = self.stamp()
             if stamp != self._stamp:
                 with self._reading() as t:
+                    self._keep_to(identity_of(t.db))
                     changes = changes_since(t, self._snapshot.position)
                 self._snapshot = self._snapshot.follow(changes, self.source)
                 self._stamp = stamp
             return self._snapshot
+
+    def _keep_to(self, found: ModelIdentity | None) -> None:
+        """Refuse to go on once the gallery has changed to another model: embeddings in use here do not compare."""
+        if self._model is None:
+            self._model = found
+        elif found is not None and found != self._model:
+            raise GalleryModelError(f"{self.source}: has changed from {self._model} to {found}; open it again")
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Tables]:
@@ -141,12 +150,14 @@ class OpenFile:
                     yield self._reader
 
     @contextlib.contextmanager
-    def _writing(self, *, single: bool = True) -> Iterator[Tables]:
+    def _writing(self, *, single: bool = True, any_model: bool = False) -> Iterator[Tables]:
         if self.readonly:
             raise GalleryError(f"{self.source}: was opened readonly; open it again without readonly to change it")
         with self._write_lock, explained(self.source), contextlib.ExitStack() as stack:
             if single:
                 stack.enter_context(transaction(self._writer.db, write=True))
+                if not any_model:
+                    self._keep_to(identity_of(self._writer.db))
             self._writes += 1
             yield self._writer
 

@@ -27,6 +27,7 @@ __all__ = [
     "faces_of",
     "find",
     "known_names",
+    "known_names_of",
     "no_face",
     "owners_of",
     "pseudonyms_of",
@@ -54,6 +55,15 @@ def known_names(t: Tables) -> Iterator[str]:
     """Everybody's name, as far as anybody asks."""
     for i, pseudonym, name in t.db.execute("SELECT id, pseudonym, name FROM subjects"):
         yield t.text(pseudonym, name, f"subjects.name/{i}")
+
+
+def known_names_of(t: Tables, ids: Iterable[int]) -> dict[int, str]:
+    """Names of subjects."""
+    rows = t.db.execute(
+        "SELECT id, pseudonym, name FROM subjects WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(ids)),),
+    )
+    return {i: t.text(pseudonym, name, f"subjects.name/{i}") for i, pseudonym, name in rows}
 
 
 def whose(t: Tables, name: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATION_ID", "TABLES", "VERSION", "create", "is_blank", "new_epoch", "verify", "verify_seal"]
 
 APPLICATION_ID = 0x6D69656E  # "mien"
-VERSION = 2
+VERSION = 3
 
 _MODEL = """CREATE TABLE model (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -114,7 +114,24 @@ _VERSION_2 = {
     ) STRICT""",
 }
 
-TABLES = {1: _VERSION_1, 2: _VERSION_2}
+# A second set of embeddings, while the gallery changes from one model to another; see `mien.gallery.migration`.
+_VERSION_3 = {
+    **_VERSION_2,
+    "staged_model": """CREATE TABLE staged_model (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        name TEXT NOT NULL,
+        preset TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        dimension INTEGER NOT NULL CHECK (dimension BETWEEN 1 AND 65536),
+        role TEXT NOT NULL CHECK (role IN ('new', 'old'))
+    ) STRICT""",
+    "staged": """CREATE TABLE staged (
+        face_id INTEGER PRIMARY KEY REFERENCES faces (id) ON DELETE CASCADE,
+        embedding BLOB NOT NULL
+    ) STRICT""",
+}
+
+TABLES = {1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3}
 """Everything that a file of each version holds, by name: tables and indexes."""
 
 _SEAL = b"mien"  # a known text, sealed: a wrong key shows at once
@@ -127,14 +144,14 @@ def is_blank(connection: sqlite3.Connection) -> bool:
     return not objects and connection.execute("PRAGMA application_id").fetchone()[0] == 0
 
 
-def create(connection: sqlite3.Connection, sealer: Sealer) -> None:
-    """Make the tables, inside the caller's transaction."""
-    for statement in TABLES[VERSION].values():
+def create(connection: sqlite3.Connection, sealer: Sealer, *, version: int = VERSION) -> None:
+    """Make the tables of a version, inside the caller's transaction."""
+    for statement in TABLES[version].values():
         connection.execute(statement)
     connection.execute("INSERT INTO kept VALUES ('seal', ?)", (sealer.seal(None, _SEAL, _SEAL_CONTEXT),))
     new_epoch(connection)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def new_epoch(connection: sqlite3.Connection) -> None:

@@ -255,9 +255,10 @@ def _move(t: Tables, face_ids: Sequence[int], subject_id: int, pseudonym: str) -
     }
     drop = []
     for i in face_ids:
-        origin, content, negative, vector, crop, owner = t.db.execute(
-            "SELECT f.origin, f.content, f.negative, f.embedding, c.crop, s.pseudonym FROM faces f "
-            "JOIN subjects s ON s.id = f.subject_id LEFT JOIN crops c ON c.face_id = f.id WHERE f.id = ?",
+        origin, content, negative, vector, crop, staged, owner = t.db.execute(
+            "SELECT f.origin, f.content, f.negative, f.embedding, c.crop, g.embedding, s.pseudonym FROM faces f "
+            "JOIN subjects s ON s.id = f.subject_id LEFT JOIN crops c ON c.face_id = f.id "
+            "LEFT JOIN staged g ON g.face_id = f.id WHERE f.id = ?",
             (i,),
         ).fetchone()
         if not negative and content is not None:
@@ -277,6 +278,9 @@ def _move(t: Tables, face_ids: Sequence[int], subject_id: int, pseudonym: str) -
         if crop is not None:
             sealed = _resealed(t, owner, pseudonym, crop, f"crops.crop/{i}")
             t.db.execute("UPDATE crops SET crop = ? WHERE face_id = ?", (sealed, i))
+        if staged is not None:
+            sealed = _resealed(t, owner, pseudonym, staged, f"staged.embedding/{i}")
+            t.db.execute("UPDATE staged SET embedding = ? WHERE face_id = ?", (sealed, i))
     dropped = set(drop)
     t.changed_faces(i for i in face_ids if i not in dropped)
     _delete(t, drop)
