@@ -15,6 +15,7 @@ from mien.cli.detect import detect
 from mien.cli.doctor import doctor
 from mien.cli.enrol import enrol
 from mien.cli.find import find
+from mien.cli.gallery import app as gallery
 from mien.cli.identify import identify
 from mien.cli.people import app as people
 from mien.cli.recognize import recognize
@@ -60,6 +61,7 @@ app.command(rich_help_panel=_KNOW)(enrol)
 app.command(rich_help_panel=_KNOW)(identify)
 app.command(rich_help_panel=_KNOW)(recognize)
 app.add_typer(people, name="people", rich_help_panel=_KNOW)
+app.add_typer(gallery, name="gallery", rich_help_panel=_KNOW)
 app.command(rich_help_panel=_CARE)(demo)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(calibrate)
