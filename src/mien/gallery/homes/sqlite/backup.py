@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import GalleryError, GalleryFileError, NotFoundError, UnsupportedError
-from mien.gallery.homes.sqlite import schema
+from mien.gallery.homes.sqlite import keys, schema
 from mien.gallery.homes.sqlite.check import check
 from mien.gallery.homes.sqlite.connection import connect, explained, locate, make_private, transaction
 from mien.gallery.homes.sqlite.migrations import prepare
@@ -110,6 +111,9 @@ def _copy(original: sqlite3.Connection, draft: Path, source: str, sealer: Sealer
             original.backup(copy, pages=_PAGES)
         copy.execute("PRAGMA journal_mode = DELETE")
         prepare(copy, source, sealer, readonly=False)
+        if sealer.encrypted:  # an older backup still has who was erased since, and nobody can read them
+            with transaction(copy, write=True):
+                keys.remove_destroyed(Tables(copy, sealer, source), time.time())
         problems = check(Tables(copy, sealer, source)).problems
         if problems:
             raise GalleryFileError(f"{source}: is damaged ({problems[0]}); it was not copied")
