@@ -237,13 +237,13 @@ def approximate(index, probes):
         print(f"approximate: left out ({error})")
         return None
     built = time.perf_counter() - start
-    exact = index.search(probes, k=1).rows[:, 0]
+    exact = index.search(probes, k=1).owners[:, 0]
     times, right = [], []
     for probe, best in zip(probes, exact, strict=True):
         start = time.perf_counter()
         hits = found.search(index, probe[None], k=1)
         times.append((time.perf_counter() - start) * 1e3)
-        right.append(hits.rows[0, 0] == best)
+        right.append(hits.owners[0, 0] == best)
     half = len(probes) // 2
     result = {
         "p50_ms": float(np.median(times)), "p95_ms": float(np.percentile(times, 95)),

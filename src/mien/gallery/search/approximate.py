@@ -32,7 +32,6 @@ Faiss: TypeAlias = Any  # faiss has no types
 
 _FEWEST = 4096  # rows; an inverted file of less is no index
 _TRAIN = 131_072  # rows that lists and codes are trained on
-_SAMPLES = 400  # rows that recall is measured with: half to choose the effort, half to report
 _DEEP = (50, 200, 1000)  # candidates compared in full
 _COST = 1 / 1300  # of one candidate, as a share of scanning a million codes; it orders the efforts to try
 
@@ -68,15 +67,16 @@ class ApproximateIndex:
         self._turn = threading.Lock()
 
     @classmethod
-    def built(cls, index: ExactIndex, *, recall: float = 0.995, seed: int = 0) -> ApproximateIndex:
+    def built(cls, index: ExactIndex, *, recall: float = 0.995, samples: int = 2000, seed: int = 0) -> ApproximateIndex:
         """An approximate index of all rows, with the least effort that reaches a recall.
 
         Rows that stand for probes are sampled; each looks for its nearest other row, and the exact index says which it
-        is. Half of them choose the effort, the other half are what `report` says.
+        is. Half of them choose the effort, which must miss half as often as is allowed; `report` is of the other half.
 
         Args:
             index: at least 4096 rows, not removed.
             recall: share of nearest owners to find; if no effort reaches it, the greatest is used and reported.
+            samples: how many rows stand for probes.
             seed: of the sample.
 
         Raises:
@@ -93,13 +93,13 @@ class ApproximateIndex:
         rng = np.random.default_rng(seed)
         dimension = index.dimension or 0
         lists = 1 << int(np.log2(np.sqrt(len(kept))))
-        code = f"PQ{dimension // 4}x4fs" if dimension % 4 == 0 else "SQ8"
+        code = f"PQ{dimension // 2}x4fs" if dimension % 2 == 0 else "SQ8"
         train = index.read(np.sort(rng.choice(kept, min(_TRAIN, len(kept)), replace=False)))
         made = faiss.index_factory(dimension, f"IVF{lists},{code}", faiss.METRIC_INNER_PRODUCT)
         made.train(train)
         self = cls(made, 0, RecallReport(0.0, 0, lists, _DEEP[-1]))
         self.follow(index)
-        probes = np.sort(rng.choice(kept, min(_SAMPLES, len(kept)), replace=False))
+        probes = np.sort(rng.choice(kept, min(samples, len(kept)), replace=False))
         self.report = self._measured(index, probes[rng.permutation(len(probes))], recall, lists)
         return self
 
@@ -190,7 +190,7 @@ class ApproximateIndex:
         shares = [lists * n // 64 for n in (1, 2, 4, 8, 16, 24, 32, 48, 64) if lists * n >= 64]
         size = len(index) / 1e6
         efforts = sorted((n / lists * size + deep * _COST, n, deep) for n in shares for deep in _DEEP)
-        chosen = next((e[1:] for e in efforts if share(choosing, *e[1:]) >= recall), efforts[-1][1:])
+        chosen = next((e[1:] for e in efforts if share(choosing, *e[1:]) >= 1 - (1 - recall) / 2), efforts[-1][1:])
         return RecallReport(share(reporting, *chosen), len(reporting), *chosen)
 
 
