@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-import cv2
-
 from mien.errors import InputError
+from mien.gallery.crops import encoded_crop
 from mien.gallery.gate_reasons import Reason
 from mien.gallery.records import FaceRecord
 from mien.gallery.reports import PictureReport
-from mien.images import loose_crops
 from mien.quality import measure_quality
 
 if TYPE_CHECKING:
@@ -21,16 +18,12 @@ if TYPE_CHECKING:
 
     from mien.interfaces import Analyzer
     from mien.quality import FaceQuality
-    from mien.types import Analysis, Faces, Pixels
+    from mien.types import Analysis
 
-__all__ = ["Applicant", "Several", "analysed_by", "check_several", "encoded_crop", "looked_at"]
+__all__ = ["Applicant", "Several", "analysed_by", "check_several", "looked_at"]
 
 Several: TypeAlias = Literal["main", "refuse"]
 """Of several faces in a picture take the main one (see `Faces.main`), or refuse the picture."""
-
-_MARGIN = 0.6  # of a crop, on each side, as a share of the face's box: any detector finds the face in it again
-_LONGEST = 720  # pixels of a crop's longer side
-_JPEG = 95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,27 +92,6 @@ def looked_at(
         reason = Reason("several_faces", f"the main one of {found} faces", refuses=False, value=found, limit=1)
         report = PictureReport(name, "added", reason.message, found, reasons=(reason,), face=face)
     return report, Applicant(record, quality, found)
-
-
-def encoded_crop(pixels: Pixels, face: Faces, *, turns: int = 0) -> bytes:
-    """A face with its surroundings as JPEG, upright; enough for any later model to find and embed it anew.
-
-    Args:
-        pixels: RGB uint8 (H, W, 3).
-        face: one face.
-        turns: see `Analysis.turns`.
-    """
-    from PIL import Image as PillowImage
-
-    crop = loose_crops(pixels, face, margin=_MARGIN, turns=turns)[0]
-    height, width = crop.shape[:2]
-    if max(height, width) > _LONGEST:
-        scale = _LONGEST / max(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-    file = io.BytesIO()
-    PillowImage.fromarray(crop).save(file, format="JPEG", quality=_JPEG, subsampling=0)
-    return file.getvalue()
 
 
 def _skipped(name: str, reason: Reason, **more: Any) -> PictureReport:  # noqa: ANN401 - fields of the report
