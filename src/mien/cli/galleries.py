@@ -47,9 +47,9 @@ KeyOption = Annotated[
 ]
 GroupOption = Annotated[str | None, typer.Option("--group", help="Only people of this group.")]
 RuleOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--rule", help="How a person scores: max (nearest face), mean or top3; the last two need --threshold."
+        "--rule", help="How a person with several faces scores: blend, max, mean or top3 (see docs/gallery.md)."
     ),
 ]
 FpirOption = Annotated[

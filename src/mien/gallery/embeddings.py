@@ -9,7 +9,7 @@ from mien.gallery.explaining import explanation
 from mien.gallery.names import other_model
 from mien.gallery.records import FaceRecord
 from mien.gallery.register import Register
-from mien.gallery.rules import check_rule, ranked
+from mien.gallery.rules import CALIBRATED, check_rule, ranked
 from mien.images import person_name
 from mien.match import IDENTIFY_FPIR, Calibration, calibration_for, check_threshold, decide, unit_embeddings
 
@@ -179,7 +179,7 @@ class EmbeddingGallery(Register):
             embeddings: (Q, D) of unit norm.
             k: people wanted; fewer come back from a smaller gallery.
             group: only people of this group.
-            rule: how a person with several faces scores: "max", "mean" or "top3", see `mien.gallery.rules`.
+            rule: how a person with several faces scores: by the nearest one, or see `mien.gallery.rules`.
 
         Raises:
             InputError: the embeddings cannot be used, k is below 1, or there is no such rule.
@@ -197,7 +197,7 @@ class EmbeddingGallery(Register):
         fpir: float = IDENTIFY_FPIR,
         threshold: float | None = None,
         group: str | None = None,
-        rule: Rule = "max",
+        rule: Rule = "blend",
     ) -> list[Match]:
         """Name each probe, or call it unknown.
 
@@ -207,7 +207,7 @@ class EmbeddingGallery(Register):
                 and the calibration.
             threshold: name from this score on instead.
             group: only people of this group; the threshold stays that of the whole gallery.
-            rule: how a person with several faces scores. Calibrations are made with "max"; the others need a threshold.
+            rule: how a person with several faces scores; "mean" and "top3" need a threshold, see `mien.gallery.rules`.
 
         Returns:
             One match a probe, with the runner-up, the nearest picture, and the reason.
@@ -221,10 +221,8 @@ class EmbeddingGallery(Register):
         extrapolated = False
         rate: float | None = None
         if threshold is None:
-            if rule != "max":
-                raise InputError(
-                    f"rule: calibrations are made with 'max', and scores of {rule!r} are others; give threshold=..."
-                )
+            if rule not in CALIBRATED:
+                raise InputError(f"rule: no calibration is right for the scores of {rule!r}; give threshold=...")
             rate = fpir
             calibration, size = self._calibrated(), self._home.counts().faces
             threshold = calibration.threshold_for(fpir=fpir, gallery_size=size)

@@ -215,7 +215,7 @@ class Gallery(EmbeddingGallery):
         fpir: float = IDENTIFY_FPIR,
         threshold: float | None = None,
         group: str | None = None,
-        rule: Rule = "max",
+        rule: Rule = "blend",
     ) -> list[Identification]:
         """Name every face in one picture, largest face first; empty where there is no face.
 
@@ -238,7 +238,7 @@ class Gallery(EmbeddingGallery):
         fpir: float = IDENTIFY_FPIR,
         threshold: float | None = None,
         group: str | None = None,
-        rule: Rule = "max",
+        rule: Rule = "blend",
     ) -> Iterator[tuple[Analysis, list[Identification]]]:
         """Name every face in any number of pictures, lazily and in order, at the recognizer's full speed.
 
