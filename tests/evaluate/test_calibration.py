@@ -249,7 +249,7 @@ def test_a_threshold_of_one_half_keeps_its_rate_on_the_other_half(mien_data):
     found = embed_pictures(pictures.pictures, rec, cache=cache)
     cache.close()
     faces = faces_of(found.vectors[found.found], pictures.subject[found.found])
-    splits = list(split_trials(faces, rec.identity, fpir=0.01, gallery_size=200, draws=40, halves=40))
+    splits = list(split_trials(faces, rec.identity, fpir=0.01, gallery_size=200, draws=20, halves=25))
     print(f"not exceeded {sum(s.not_exceeded for s in splits)}, covered {sum(s.covered for s in splits)}, ", end="")
     print(f"covered by both {sum(s.covered_by_both for s in splits)} of {len(splits)}")
     assert len(splits) == 20
