@@ -153,7 +153,14 @@ def main() -> None:
                 d_low, d_high = np.percentile(draws[rule] - draws[other], [2.5, 97.5])
                 point = value - np.mean([dir_of(half, other, ones) for half in halves])
                 against[other] = {"difference": float(point), "low": float(d_low), "high": float(d_high)}
-        result["rules"][rule] = {"dir": float(value), "low": float(low), "high": float(high), "against": against}
+        shared = [np.mean(h[rule][2] > threshold_at(h["max"][2], ones[h["unknown"]], FPIR)) for h in halves]
+        result["rules"][rule] = {
+            "dir": float(value),
+            "low": float(low),
+            "high": float(high),
+            "fpir_at_the_threshold_of_max": float(np.mean(shared)),
+            "against": against,
+        }
     text = json.dumps(result, indent=1)
     if options.out:
         options.out.write_text(text + "\n")
