@@ -13,6 +13,7 @@ from mien.errors import InputError
 
 __all__ = ["YesFlag", "confirm", "local_time", "moment", "utc_time"]
 
+_FIRST, _LAST = -62_135_510_400.0, 253_402_214_400.0  # a day within the years 1 and 9999, for time zones
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -41,9 +42,14 @@ def utc_time(seconds: float) -> str:
     >>> utc_time(0)
     '1970-01-01T00:00:00+00:00'
     """
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return _utc(seconds).isoformat(timespec="seconds")
 
 
 def local_time(seconds: float) -> str:
     """A moment for people, in this computer's time zone."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return _utc(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _utc(seconds: float) -> datetime:
+    """Moments that no calendar has, such as an expiry in the year 20,000, are shown as its first or last day."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC)

@@ -47,10 +47,7 @@ KeyOption = Annotated[
 ]
 GroupOption = Annotated[str | None, typer.Option("--group", help="Only people of this group.")]
 RuleOption = Annotated[
-    str | None,
-    typer.Option(
-        "--rule", help="How a person with several faces scores: blend, max, mean or top3 (see docs/gallery.md)."
-    ),
+    str, typer.Option("--rule", help="How somebody with several faces scores: blend, max, mean or top3.")
 ]
 FpirOption = Annotated[
     float | None,

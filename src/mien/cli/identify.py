@@ -111,8 +111,7 @@ def identify(
         key=key,
     ) as known:
         people, where = len(known), shown_place(gallery, known)
-        how: Any = {"fpir": rate, "threshold": threshold, "group": group}
-        how |= {} if rule is None else {"rule": rule}
+        how: Any = {"fpir": rate, "threshold": threshold, "group": group, "rule": rule}
         answers = known.identify_all(paths, **how)
         pairs = (((path, who), found) for path, (found, who) in zip(paths, answers, strict=True))
         for (path, who), found in watch_each(pairs, len(paths), "Identifying", failures):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["read", "write"]
 
 _NUMBERS = ("expires", "x0", "y0", "x1", "y1", "score", "quality")
-_LARGEST = 64 << 30  # bytes of one array; what is larger is a bomb
+_UNPACKED, _ALWAYS = 64, 64 << 20  # what all arrays may unpack to: times the file's size, and bytes that are no bomb
 
 
 def write(file: IO[bytes], rows: Iterable[Row], identity: ModelIdentity) -> None:
@@ -63,12 +63,12 @@ def read(path: Path, identity: ModelIdentity | None) -> Read:
         InputError: the file or a row of it cannot be used.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise InputError(f"{path}: expected an .npz of several arrays")
-            for info in file.zip.infolist() if file.zip else ():
-                if info.file_size > _LARGEST or info.file_size > 2000 * max(1, info.compress_size):
-                    raise InputError(f"{path}: {info.filename} would unpack to {info.file_size:,} bytes")
+            unpacked = sum(info.file_size for info in file.zip.infolist()) if file.zip else 0
+            if unpacked > _UNPACKED * path.stat().st_size + _ALWAYS:
+                raise InputError(f"{path}: would unpack to {unpacked:,} bytes, far more than embeddings and names do")
             arrays = {name: file[name] for name in file.files}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error

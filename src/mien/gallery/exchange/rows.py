@@ -125,14 +125,15 @@ def row_of(cells: Cells, embedding: Floats | None, where: str) -> Row:
         value = cells.get(column)
         return None if value is None or value == "" or value != value else str(value)  # noqa: PLR0124 - NaN
 
-    def number(column: str) -> float | None:
+    def number(column: str, top: float = math.inf) -> float | None:
         value = text(column)
         try:
             found = None if value is None else float(value)
         except ValueError:
             found = math.nan
-        if found is not None and not math.isfinite(found):
-            raise InputError(f"{where}: {column}: expected a number, got {value!r:.60}")
+        if found is not None and not (math.isfinite(found) and (top == math.inf or 0 <= found <= top)):
+            kind = "a number" if top == math.inf else f"a number from 0 to {top:g}"
+            raise InputError(f"{where}: {column}: expected {kind}, got {value!r:.60}")
         return found
 
     def parsed(column: str, ok: Callable[[Any], bool], expected: str) -> Any:  # noqa: ANN401 - any JSON
@@ -168,8 +169,8 @@ def row_of(cells: Cells, embedding: Floats | None, where: str) -> Row:
         consent=text("consent") or "",
         picture=text("picture") or "",
         sha256=sha256,
-        face=None if None in box else Face((x0, y0, x1, y1), number("score") or 0.0, ()),
-        quality=number("quality"),
+        face=None if None in box else Face((x0, y0, x1, y1), number("score", 1) or 0.0, ()),
+        quality=number("quality", 1),
         negative=(text("negative") or "false").lower() in ("true", "1"),
         embedding=embedding,
     )
