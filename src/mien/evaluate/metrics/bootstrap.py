@@ -42,6 +42,7 @@ __all__ = [
     "bootstrap_dir",
     "bootstrap_eer",
     "bootstrap_tar",
+    "bootstrap_tar_difference",
     "drawn_counts",
     "listed_subject_pairs",
 ]
@@ -164,15 +165,25 @@ def bootstrap_tar(
         InputError: `far` or `confidence` is no rate, or `pairs` keeps too few impostor scores for `far`.
     """
     check_rate("far", far)
+    return _interval(_draws(pairs, replicates, seed), lambda w: _tar(pairs, far, w), confidence)
 
-    def tar(w: _Weighted) -> float:
-        last = int(np.searchsorted(w.false, w.false[-1] - allowed_errors(far, w.impostors), side="left")) - 1
-        if last < 0:
-            raise InputError(f"bootstrap: {len(pairs.impostor)} impostor scores are too few for FAR {far:g}; keep more")
-        rejected = np.searchsorted(pairs.genuine, pairs.impostor[last], side="right")
-        return 1 - float(w.true[rejected]) / float(w.true[-1])
 
-    return _interval(_draws(pairs, replicates, seed), tar, confidence)
+def bootstrap_tar_difference(
+    a: SubjectPairs, b: SubjectPairs, far: float, *, replicates: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> Interval:
+    """Interval of how much higher TAR at a FAR is for `b` than for `a`: two models on the same pictures.
+
+    Paired: each replicate draws the same subjects for both.
+
+    Raises:
+        InputError: as `bootstrap_tar`, or the two are not of the same subjects.
+    """
+    check_rate("far", far)
+    if a.subjects != b.subjects:
+        raise InputError(f"bootstrap: expected pairs of the same subjects, got {a.subjects} and {b.subjects} of them")
+    draws = zip(_draws(a, replicates, seed), _draws(b, replicates, seed), strict=True)
+    both = (None if x is None or y is None else (x, y) for x, y in draws)
+    return _interval(both, lambda w: _tar(b, far, w[1]) - _tar(a, far, w[0]), confidence)
 
 
 def bootstrap_eer(pairs: SubjectPairs, *, replicates: int = 1000, seed: int = 0, confidence: float = 0.95) -> Interval:
@@ -254,6 +265,14 @@ class _Weighted:
     true: NDArray[np.int64]
     false: NDArray[np.int64]
     impostors: int
+
+
+def _tar(pairs: SubjectPairs, far: float, w: _Weighted) -> float:
+    last = int(np.searchsorted(w.false, w.false[-1] - allowed_errors(far, w.impostors), side="left")) - 1
+    if last < 0:
+        raise InputError(f"bootstrap: {len(pairs.impostor)} impostor scores are too few for FAR {far:g}; keep more")
+    rejected = np.searchsorted(pairs.genuine, pairs.impostor[last], side="right")
+    return 1 - float(w.true[rejected]) / float(w.true[-1])
 
 
 def _draws(pairs: SubjectPairs, replicates: int, seed: int) -> Iterator[_Weighted | None]:
