@@ -10,6 +10,7 @@ from mien.cli.gallery_keep import backup_gallery, copy_gallery, restore_gallery
 from mien.cli.gallery_keys import new_key, rekey_gallery
 from mien.cli.gallery_logs import audit_log, show_sightings
 from mien.cli.gallery_look import calibration_of, check_gallery, gallery_info
+from mien.cli.gallery_migrate import migrate_gallery
 
 __all__ = ["app"]
 
@@ -25,6 +26,7 @@ app.command("calibration", rich_help_panel=_LOOK)(calibration_of)
 app.command("backup", rich_help_panel=_MOVE)(backup_gallery)
 app.command("restore", rich_help_panel=_MOVE)(restore_gallery)
 app.command("copy", rich_help_panel=_MOVE)(copy_gallery)
+app.command("migrate", rich_help_panel=_MOVE)(migrate_gallery)
 app.command("export", rich_help_panel=_MOVE)(export_gallery)
 app.command("import", rich_help_panel=_MOVE)(import_gallery)
 app.command("erase", rich_help_panel=_FORGET)(erase_person)

@@ -28,6 +28,7 @@ _PROMISES = {
     "encryption": "can be encrypted",
     "erasure_proof": "can prove an erasure",
     "backup": "can be backed up by mien",
+    "migration": "can change its model and go back",
 }
 
 
