@@ -12,7 +12,7 @@ import pytest
 
 from mien.engine import PIXELS_AT_ONCE, Engine
 from mien.errors import ImageError, InputError
-from mien.types import Faces, Floats, ModelIdentity, Pixels
+from mien.types import Analysis, Faces, Floats, ModelIdentity, Pixels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -217,3 +217,27 @@ def test_one_engine_serves_several_threads() -> None:
 def test_workers_must_be_positive() -> None:
     with pytest.raises(ValueError, match="workers"):
         Engine(MarkDetector(), None, workers=0)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_job_gets_each_source_with_its_picture_and_its_result_is_given_in_order(workers: int) -> None:
+    sources = [picture(n % 3, n) if n != 7 else b"no picture" for n in range(60)]
+    mine = threading.get_ident()
+    threads = set()
+
+    def job(source: object, analysis: Analysis) -> tuple[bool, int, bool]:
+        threads.add(threading.get_ident())
+        shown = analysis.image is not None and bool(np.array_equal(analysis.image.pixels, source))
+        return shown, len(analysis.faces), analysis.error is None
+
+    results = list(Engine(MarkDetector(), None, workers=workers).map(sources, job))
+    assert results == [(n != 7, 0 if n == 7 else n % 3, n != 7) for n in range(60)]
+    assert (mine in threads) == (workers == 1)
+
+
+def test_what_a_job_raises_ends_the_run() -> None:
+    def job(_source: object, _analysis: Analysis) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        list(Engine(MarkDetector(), None, workers=2).map([picture(0, n) for n in range(40)], job))

@@ -15,7 +15,8 @@ import operator
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -27,12 +28,14 @@ from mien.models.session import available_cores
 from mien.types import Analysis, Faces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mien.interfaces import Detector, Embedder
     from mien.types import Floats, Image
 
 __all__ = ["Engine"]
+
+R = TypeVar("R")
 
 CHUNK = 16  # pictures a worker takes at a time when nobody knows how many there are
 LONGEST_CHUNK = 32  # larger batches gain nothing
@@ -89,19 +92,35 @@ class Engine:
         Raises:
             ModelError: a model does not work; the run ends.
         """
+        return self._run(sources, expected, None if keep_images else _without_image)
+
+    def map(self, sources: Iterable[Any], job: Callable[[Any, Analysis], R], *, expected: int = 0) -> Iterator[R]:
+        """Give every source and its analysis, with the decoded picture, to `job`, and yield what it returns, in order.
+
+        The job runs in the worker that made the analysis, so its work is spread over all cores and a picture is let go
+        of as soon as its job is done. It must be safe to call from several threads. What it raises ends the run.
+
+        Args:
+            sources: as for `run`.
+            job: called with the source as it was given and its analysis, once each.
+            expected: as for `run`.
+        """
+        return cast("Iterator[R]", self._run(sources, expected, job))
+
+    def _run(self, sources: Iterable[Any], expected: int, job: Callable[[Any, Analysis], Any] | None) -> Iterator[Any]:
         expected = expected or operator.length_hint(sources)
         share = expected // (CHUNKS_A_WORKER * self.workers)
         chunks = _chunks(iter(sources), min(max(share, 1), LONGEST_CHUNK) if expected else CHUNK)
         if self.workers == 1:
             for chunk in chunks:
-                yield from self._work(chunk, keep_images)
+                yield from self._work(chunk, job)
             return
         # Thread pools start lazily; the window of futures is the bounded queue.
         with ThreadPoolExecutor(self.workers, thread_name_prefix="mien") as pool:
-            window: deque[Future[list[Analysis]]] = deque()
+            window: deque[Future[list[Any]]] = deque()
             try:
                 for chunk in chunks:
-                    window.append(pool.submit(self._work, chunk, keep_images))
+                    window.append(pool.submit(self._work, chunk, job))
                     if len(window) >= 2 * self.workers:
                         yield from window.popleft().result()
                 while window:
@@ -110,19 +129,25 @@ class Engine:
                 for future in window:  # the consumer left early, or a chunk failed
                     future.cancel()
 
-    def _work(self, sources: Sequence[Any], keep_images: bool) -> list[Analysis]:
-        done: list[Analysis] = []
+    def _work(self, sources: Sequence[Any], job: Callable[[Any, Analysis], Any] | None) -> list[Any]:
+        done: list[Any] = []
         held: list[Image | Analysis] = []  # decoded pictures, and failures in their place
         pixels = 0
-        for source in sources:
+        for number, source in enumerate(sources, 1):
             picture = self._decode(source)
             held.append(picture)
             if not isinstance(picture, Analysis):
                 pixels += picture.pixels.shape[0] * picture.pixels.shape[1]
-            if pixels >= PIXELS_AT_ONCE:
-                done += self._analyse(held, keep_images)
+            if pixels >= PIXELS_AT_ONCE or number == len(sources):
+                done += self._finish(sources[len(done) : number], held, job)
                 held, pixels = [], 0
-        return done + self._analyse(held, keep_images)
+        return done
+
+    def _finish(
+        self, sources: Sequence[Any], held: Sequence[Image | Analysis], job: Callable[[Any, Analysis], Any] | None
+    ) -> list[Any]:
+        analyses = self._analyse(held)  # a name that ends here: pictures must not outlive their job
+        return analyses if job is None else [job(*both) for both in zip(sources, analyses, strict=True)]
 
     def _decode(self, source: Any) -> Image | Analysis:  # noqa: ANN401 - whatever the decoder reads
         try:
@@ -133,18 +158,18 @@ class Engine:
             name = str(source) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
             return Analysis.failed(name, ImageError(name, _TOO_LARGE))
 
-    def _analyse(self, held: Sequence[Image | Analysis], keep_images: bool) -> list[Analysis]:
+    def _analyse(self, held: Sequence[Image | Analysis]) -> list[Analysis]:
         try:
-            return self._together(held, keep_images)
+            return self._together(held)
         except (InputError, MemoryError, cv2.error) as error:  # of one picture, in all likelihood: the rest goes on
             if len(held) > 1:
-                return [done for picture in held for done in self._analyse([picture], keep_images)]
+                return [done for picture in held for done in self._analyse([picture])]
             name = held[0].source
             return [
                 Analysis.failed(name, ImageError(name, _TOO_LARGE if isinstance(error, MemoryError) else str(error)))
             ]
 
-    def _together(self, held: Sequence[Image | Analysis], keep_images: bool) -> list[Analysis]:
+    def _together(self, held: Sequence[Image | Analysis]) -> list[Analysis]:
         images = [picture for picture in held if not isinstance(picture, Analysis)]
         found, turns = self._detect(images)
         embeddings = self._embed(images, found)
@@ -155,8 +180,7 @@ class Engine:
                 results.append(picture)
                 continue
             image, faces, turn, vectors = next(good)
-            kept = image if keep_images else None
-            results.append(Analysis(image.source, image.size, faces, vectors, turn, image=kept))
+            results.append(Analysis(image.source, image.size, faces, vectors, turn, image=image))
         return results
 
     def _detect(self, images: Sequence[Image]) -> tuple[list[Faces], list[int]]:
@@ -189,3 +213,7 @@ class Engine:
 def _chunks(sources: Iterator[Any], size: int) -> Iterator[list[Any]]:
     while chunk := list(itertools.islice(sources, size)):
         yield chunk
+
+
+def _without_image(_source: object, analysis: Analysis) -> Analysis:
+    return analysis if analysis.image is None else replace(analysis, image=None)

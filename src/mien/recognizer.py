@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mien.detect.mtcnn import MTCNN
 from mien.detect.trees import RegressionTrees
@@ -28,6 +28,8 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "Recognizer"]
 
 PRESETS: tuple[Preset, ...] = ("fast", "accurate")
 DEFAULT_PRESET: Preset = "accurate"
+
+R = TypeVar("R")
 
 
 class Recognizer:
@@ -126,16 +128,41 @@ class Recognizer:
             keep_images: attach the decoded picture to its analysis.
             embed: False to detect only.
         """
+        engine, sources, expected = self._ready(images, embed)
+        if engine is not None:
+            yield from engine.run(sources, keep_images=keep_images, expected=expected)
+
+    def map(self, images: Iterable[Any], job: Callable[[Any, Analysis], R], *, embed: bool = True) -> Iterator[R]:
+        """Analyse any number of pictures and work on each where it is: in the worker, while it is still decoded.
+
+        What cuts, draws or measures in many pictures belongs into such a job: it runs on all cores, and only few
+        decoded pictures exist at a time.
+
+        Args:
+            images: pictures; consumed as results are taken.
+            job: called with each picture as it was given and its analysis (with `image` set, unless it has an `error`),
+                from several threads at once.
+            embed: False to detect only.
+
+        Yields:
+            What the job returned, in the order of the pictures.
+        """
+        engine, sources, expected = self._ready(images, embed)
+        if engine is not None:
+            yield from engine.map(sources, job, expected=expected)
+
+    def _ready(self, images: Iterable[Any], embed: bool) -> tuple[Engine | None, Iterator[Any], int]:
+        """The engine for so many pictures, and the pictures again; no engine for none."""
         expected = operator.length_hint(images)
         stream = iter(images)
         first = list(itertools.islice(stream, 2))
         if not first:
-            return
+            return None, stream, 0
         # One picture: its models use all cores. Many: one core a model, all cores over pictures.
         threads, workers = (self._workers, 1) if len(first) == 1 else (1, self._workers)
         embedder = self._embedder(threads) if embed else None
         engine = Engine(self._detector(threads), embedder, workers=workers, **self._engine_options)
-        yield from engine.run(itertools.chain(first, stream), keep_images=keep_images, expected=expected)
+        return engine, itertools.chain(first, stream), expected
 
     def _detector(self, threads: int) -> Detector:
         with self._lock:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from mien.cli.inputs import DetectorName, LicenceUse, MinFace, Upright, make_recognizer
+from mien.cli.inputs import DetectorName, LicenceUse, MinFace, ModelName, PresetName, Upright, make_recognizer
 from mien.cli.output import (
     CsvFlag,
     JsonFlag,
@@ -19,20 +20,17 @@ from mien.cli.output import (
     finish,
     print_line,
     printable,
+    progress,
     say,
-    watch_each,
 )
-from mien.cli.placing import Places
-from mien.errors import InputError, MienError, NotFoundError
+from mien.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from mien.types import Analysis, Face, Faces, Floats, Pixels
+    from mien.prepare.cropping import Crop, CropOptions, Cropped
 
 __all__ = ["crop"]
-
-_SMALLEST, _LARGEST = 8, 4096  # sides of a crop in pixels
 
 Src = Annotated[
     Path, typer.Argument(readable=False, show_default=False, help="A folder of people, a folder of photos, or a photo.")
@@ -48,7 +46,26 @@ Margin = Annotated[
     typer.Option("--margin", help="More around the face, as a share of it on each side (0; for --loose 0.2)."),
 ]
 AllFaces = Annotated[bool, typer.Option("--all-faces/--main", help="Every face (name~1, name~2, ...) or the main one.")]
+Choose = Annotated[
+    str, typer.Option("--choose", help="main (large and near the middle), largest, central, or all, as --all-faces.")
+]
+Person = Annotated[
+    list[Path] | None,
+    typer.Option("--person", readable=False, help="Cut the face most like the one in this photo; may be repeated."),
+]
+MatchFolder = Annotated[
+    bool, typer.Option("--match-folder", help="Cut the face most like those in the folder's other photos.")
+]
+Threshold = Annotated[
+    float | None, typer.Option("--threshold", help="Least similarity for --person and --match-folder.")
+]
+Review = Annotated[Path | None, typer.Option("--review", help="Write a page to look the result over: an .html file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Cut again what is there already.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray", help="Work on a Ray cluster: its address, auto, or local (see docs/crop.md).")
+]
+RayWorkers = Annotated[int | None, typer.Option("--ray-workers", min=1, help="Worker processes on it; all its cores.")]
 
 
 def crop(
@@ -59,95 +76,158 @@ def crop(
     size: Size = None,
     template: Template = "arcface112",
     margin: Margin = None,
+    choose: Choose = "main",
     all_faces: AllFaces = False,
+    person: Person = None,
+    match_folder: MatchFolder = False,
+    threshold: Threshold = None,
+    review: Review = None,
     overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     min_face: MinFace = None,
     upright: Upright = False,
     detector: DetectorName = None,
+    model: ModelName = None,
+    preset: PresetName = None,
     licence: LicenceUse = None,
+    ray: RayAddress = None,
+    ray_workers: RayWorkers = None,
     as_json: JsonFlag = False,
     as_csv: CsvFlag = False,
 ) -> None:
     """Cut faces out of photos, one folder a person where SRC has one. Run again, it cuts only what is missing."""
-    from mien.types import Analysis
+    from mien.prepare.cropping import crop as cut
+    from mien.prepare.cropping import photos_to_crop
+    from mien.prepare.cropping_review import Review as Sheet
+    from mien.prepare.ray_pipeline import cluster_of
 
-    cut = _cutter(align, _size(size), template, margin)
-    photos = _photos(src, dst)
-    places = Places(dst, photos, [src])
-    first = "~1" if all_faces else ""
-    todo = [photo for photo in photos if overwrite or not places.place(photo, first).exists()]
-    kept = len(photos) - len(todo)
-    recognizer = make_recognizer(None, min_face, upright=upright, detector=detector, licence=licence)
-    failures: list[Analysis] = []
-    crops: list[dict[str, Any]] = []
-    without: list[str] = []
-    analyses = zip(todo, recognizer.analyze(todo, embed=False), strict=True)
-    for photo, found in watch_each(analyses, len(todo), "Cutting faces", failures):
-        if not len(found.faces):
-            without.append(found.source)
-            say(f"{found.source}: no face found", label="skipped:")
-            continue
-        chosen = found.faces if all_faces else found.faces.take([found.main()])
-        try:
-            crops += _save(photo, found, chosen, cut, places, numbered=all_faces)
-        except MienError as error:
-            failures.append(Analysis.failed(found.source, error))
-            say(printable(str(error)), label="skipped:")
+    options = _options(align, _size(size), template, margin, "all" if all_faces else choose)
+    photos = photos_to_crop(src, dst)
+    if review is not None:
+        from mien.cli.placing import output_file
 
-    if as_json:
-        emit_json({"crops": crops, "kept": kept, "without_face": without, "errors": errors_of(failures)})
-    elif as_csv:
-        rows = ([c["source"], c["crop"], *c["size"], *c["face"]["box"], c["face"]["confidence"]] for c in crops)
+        output_file("--review", review, photos, {".html"})
+    made = {"upright": upright, "model": model, "detector": detector, "licence": licence}
+    recognizer = make_recognizer(preset, min_face, **made)  # type: ignore[arg-type]  # the values are as declared
+    cluster = cluster_of(ray, ray_workers, make_recognizer, preset, min_face, **made)
+    answers = cut(
+        src,
+        dst,
+        recognizer,
+        options,
+        person=person or (),
+        match_folder=match_folder,
+        threshold=threshold,
+        fresh=overwrite,
+        dry_run=dry_run,
+        pinned={"detector": detector, "min_face": min_face, "upright": upright},
+        photos=photos,
+        cluster=cluster,
+    )
+    tally = _Tally(keep=as_json)
+    sheet = Sheet(src, dst) if review is not None else None
+    watched = tally.watch(answers, len(photos), sheet)
+    if as_csv:
+        rows = ([c["source"], c["crop"], *c["size"], *c["face"]["box"], c["face"]["confidence"]] for c in watched)
         emit_csv(["source", "crop", "width", "height", "x0", "y0", "x1", "y1", "confidence"], rows)
     else:
-        _show(dst, len(photos), len(crops), {"done before": kept, "no face": len(without), "failed": len(failures)})
-    finish(failed=bool(failures))
+        tally.crops += [record for record in watched if as_json]
+    if as_json:
+        emit_json(tally.document(dry_run=dry_run))
+    elif not as_csv:
+        tally.show(dst, len(photos), dry_run=dry_run)
+    if review is not None and sheet is not None:
+        sheet.write(review)
+        say(f"{review}: look the result over there", label="written:")
+    finish(failed=bool(tally.count["failed"]))
 
 
-def _photos(src: Path, dst: Path) -> list[Path]:
-    """The photos of `src` without those in `dst`, which are crops of an earlier run."""
-    from mien.images import list_images
+class _Tally:
+    """What a run came to."""
 
-    if not src.exists():
-        raise NotFoundError(f"{src}: no such file or folder")
-    if not src.is_dir():
-        return [src]
-    inside, outside = dst.resolve(), src.resolve()
-    if inside == outside:
-        raise InputError(f"{dst}: is the folder of the photos; crops need another one")
-    photos = list_images(src)
-    if inside.is_relative_to(outside):
-        photos = [photo for photo in photos if not photo.resolve().is_relative_to(inside)]
-    if not photos:
-        raise InputError(f"{src}: no pictures in it; expected JPEG, PNG, WebP, HEIC, BMP, TIFF or GIF")
-    return photos
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self.count: Counter[str] = Counter()
+        self.crops: list[dict[str, Any]] = []
+        self._failures: list[Any] = []
+        self._to_do: list[str] = []
+        self._without: list[str] = []
+        self._skipped: list[dict[str, str]] = []
+
+    def watch(self, answers: Iterable[Cropped], total: int, sheet: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+        """The records of the crops, as they are made."""
+        with progress(total, "Cutting faces") as advance:
+            for answer in answers:
+                advance(1)
+                if sheet is not None:
+                    sheet.add(answer)
+                if not answer.crops:
+                    self._skip(answer)
+                for piece in answer.crops:
+                    self.count["cut"] += 1
+                    yield _record(answer.source, piece)
+
+    def _skip(self, answer: Cropped) -> None:
+        from mien.types import Analysis
+
+        shown, decision = str(answer.source), answer.decision
+        if decision in ("cut", "there"):
+            self.count["kept"] += 1
+            return
+        self.count[decision] += 1
+        if decision == "to do":
+            if self._keep:
+                self._to_do.append(shown)
+        elif answer.error is not None:
+            self._failures += [Analysis.failed(shown, answer.error)] if self._keep else []
+            say(printable(str(answer.error)), label="skipped:")
+        else:
+            if self._keep:
+                self._without += [shown] if decision == "no face" else []
+                self._skipped.append({"source": shown, "reason": decision})
+            if not answer.before:
+                say(f"{shown}: {decision}{' found' if decision == 'no face' else ''}", label="skipped:")
+
+    def document(self, *, dry_run: bool) -> dict[str, Any]:
+        """The run in JSON."""
+        plan = {"to_do": self._to_do} if dry_run else {}
+        return {
+            "crops": self.crops,
+            "kept": self.count["kept"],
+            "without_face": self._without,
+            "skipped": self._skipped,
+            **plan,
+            "errors": errors_of(self._failures),
+        }
+
+    def show(self, dst: Path, photos: int, *, dry_run: bool) -> None:
+        """The run in a line."""
+        named = {"kept": "done before", **{k: k for k in self.count if k not in ("cut", "kept", "failed", "to do")}}
+        counts = [(self.count[key], what) for key, what in [*named.items(), ("failed", "failed")] if self.count[key]]
+        notes = ", ".join(f"{count} {what}" for count, what in counts)
+        if dry_run:
+            done = f"{counted(self.count['to do'], 'photo')} of {photos:,} to look at for {dst}"
+        else:
+            done = f"{counted(self.count['cut'], 'face')} cut from {counted(photos, 'photo')} into {dst}"
+        print_line(done + (f" ({notes})" if notes else ""), style="bold")
 
 
-def _cutter(
-    align: bool, size: tuple[int, int] | None, template: str, margin: float | None
-) -> Callable[[Pixels, Faces, int], list[Pixels]]:
-    """What cuts the faces out of a picture; the third argument are the quarter turns that make them upright."""
-    from mien.images import aligned_crops, loose_crops
-
-    if margin is not None and not 0 <= margin <= 4:
-        raise InputError(f"--margin: expected a share from 0 to 4, got {margin}")
-    points, base = _template(template)
-    if align:
-        return lambda pixels, faces, _: list(
-            aligned_crops(pixels, faces, points, base, size=size, margin=margin or 0.0)
-        )
-    around = 0.2 if margin is None else margin
-    return lambda pixels, faces, turns: loose_crops(pixels, faces, size=size, margin=around, turns=turns)
+def _record(source: Path, piece: Crop) -> dict[str, Any]:
+    record = {
+        "source": str(source), "crop": str(piece.file), "size": list(piece.size), "face": face_record(piece.face)
+    }  # fmt: skip
+    return record if piece.similarity is None else {**record, "similarity": round(piece.similarity, 4)}
 
 
-def _template(name: str) -> tuple[Floats, tuple[int, int]]:
-    from mien.embed.views import CHIP, DETECTOR_TEMPLATE
-    from mien.images import ARCFACE_112
+def _options(
+    align: bool, size: tuple[int, int] | None, template: str, margin: float | None, choose: str
+) -> CropOptions:
+    from mien.prepare.cropping import CropOptions
 
-    templates = {"arcface112": (ARCFACE_112, (112, 112)), "dlib150": (DETECTOR_TEMPLATE, (CHIP, CHIP))}
-    if name not in templates:
-        raise InputError(f"--template: expected {' or '.join(templates)}, got {name!r}")
-    return templates[name]
+    try:
+        return CropOptions(choose=cast("Any", choose), align=align, size=size, template=template, margin=margin)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -161,46 +241,4 @@ def _size(text: str | None) -> tuple[int, int] | None:
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdigit() and len(side) <= 4 for side in sides):
         raise InputError(f"--size: expected N or WxH in pixels, such as 112 or 96x112, got {text!r}")
-    width, height = int(sides[0]), int(sides[-1])
-    if not (min(width, height) >= _SMALLEST and max(width, height) <= _LARGEST):
-        raise InputError(f"--size: expected sides of {_SMALLEST} to {_LARGEST} pixels, got {text}")
-    return width, height
-
-
-def _save(
-    photo: Path,
-    found: Analysis,
-    chosen: Faces,
-    cut: Callable[[Pixels, Faces, int], list[Pixels]],
-    places: Places,
-    *,
-    numbered: bool,
-) -> list[dict[str, Any]]:
-    """Write the crops of one photo and return their records."""
-    from mien.images import decode, save
-    from mien.types import Image
-
-    # Decoded once more rather than kept since the detection: memory stays that of one photo.
-    chips = cut(decode(photo).pixels, chosen, found.turns)
-    records: list[dict[str, Any]] = []
-    # The first face last: where it is there, a run that was cut short had finished this photo.
-    for i, chip, face in reversed(list(_numbered(chips, chosen))):
-        target = places.place(photo, f"~{i}" if numbered else "")
-        places.open(target)
-        save(Image(chip, found.source), target, quality=95)
-        size = [chip.shape[1], chip.shape[0]]
-        records.append({"source": found.source, "crop": str(target), "size": size, "face": face_record(face)})
-    return records[::-1]
-
-
-def _numbered(chips: list[Pixels], faces: Faces) -> Iterator[tuple[int, Pixels, Face]]:
-    for i, chip in enumerate(chips):
-        yield i + 1, chip, faces[i]
-
-
-def _show(dst: Path, photos: int, crops: int, rest: dict[str, int]) -> None:
-    notes = ", ".join(f"{count} {what}" for what, count in rest.items() if count)
-    print_line(
-        f"{counted(crops, 'face')} cut from {counted(photos, 'photo')} into {dst}" + (f" ({notes})" if notes else ""),
-        style="bold",
-    )
+    return int(sides[0]), int(sides[-1])

@@ -102,6 +102,7 @@ def make_recognizer(
     model: str | None = None,
     detector: str | None = None,
     licence: str | None = None,
+    workers: int | None = None,
 ) -> Recognizer:
     """The recognizer that the options describe; its models are loaded when they are needed.
 
@@ -125,6 +126,7 @@ def make_recognizer(
         min_face=None if make_detector else min_face,
         confidence=None if make_detector else confidence,
         upright=upright,
+        workers=workers,
         detector=make_detector,
         embedder=embedder_maker(model, licence, name),
     )

@@ -7,7 +7,7 @@ from mien.images.cut import aligned_crops, loose_crops
 from mien.images.decode import MAX_BYTES, MAX_PIXELS, Readable, Source, decode, source_name
 from mien.images.draw import Colour, Drawing, contact_sheet, draw
 from mien.images.folders import PICTURE_SUFFIXES, is_image_name, list_images, people_of, person_name
-from mien.images.saving import WRITABLE_SUFFIXES, save
+from mien.images.saving import WRITABLE_SUFFIXES, encode, save
 
 __all__ = [
     "ARCFACE_112",
@@ -24,6 +24,7 @@ __all__ = [
     "contact_sheet",
     "decode",
     "draw",
+    "encode",
     "invert",
     "is_image_name",
     "list_images",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from pathlib import Path
@@ -15,7 +16,7 @@ from mien.images._reading import printable
 if TYPE_CHECKING:
     from mien.types import Image
 
-__all__ = ["WRITABLE_SUFFIXES", "save"]
+__all__ = ["WRITABLE_SUFFIXES", "encode", "save"]
 
 _FORMATS: Final = {
     ".jpg": "JPEG",
@@ -51,12 +52,7 @@ def save(image: Image, path: str | os.PathLike[str], *, quality: int = 92) -> Pa
     """
     target = Path(path)
     shown = printable(str(target))
-    kind = _FORMATS.get(target.suffix.lower())
-    if kind is None:
-        raise ImageError(shown, f"expected a name that ends in one of {', '.join(_FORMATS)}, got {target.suffix!r}")
-    if not 1 <= quality <= 100:
-        raise ImageError(shown, f"expected a quality of 1 to 100, got {quality}")
-    options: dict[str, Any] = {"quality": quality} if kind in ("JPEG", "WEBP") else {}
+    kind, options = _format(target, quality)
     draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
     try:
         try:
@@ -69,3 +65,29 @@ def save(image: Image, path: str | os.PathLike[str], *, quality: int = 92) -> Pa
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(shown, f"cannot be written ({reason})") from error
     return target
+
+
+def encode(image: Image, suffix: str, *, quality: int = 92) -> bytes:
+    """The bytes that `save` writes into a file whose name ends in `suffix`.
+
+    Raises:
+        ImageError: the suffix is none of `WRITABLE_SUFFIXES`, or the format cannot hold the picture.
+    """
+    kind, options = _format(Path(f"{image.source}{suffix}"), quality)
+    file = io.BytesIO()
+    try:
+        PillowImage.fromarray(image.pixels).save(file, format=kind, **options)
+    except (OSError, ValueError) as error:
+        raise ImageError(image.source, f"cannot be written as {kind} ({error})") from error
+    return file.getvalue()
+
+
+def _format(target: Path, quality: int) -> tuple[str, dict[str, Any]]:
+    """The format that a name's suffix asks for, and its options."""
+    shown = printable(str(target))
+    kind = _FORMATS.get(target.suffix.lower())
+    if kind is None:
+        raise ImageError(shown, f"expected a name that ends in one of {', '.join(_FORMATS)}, got {target.suffix!r}")
+    if not 1 <= quality <= 100:
+        raise ImageError(shown, f"expected a quality of 1 to 100, got {quality}")
+    return kind, {"quality": quality} if kind in ("JPEG", "WEBP") else {}

@@ -1,0 +1,260 @@
+"""Faces cut out of whole folders of photos: stopped anywhere, gone on with, and every decision on record."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mien.errors import ImageError, InputError, NoFaceError, NotFoundError
+from mien.images import list_images
+from mien.match import VERIFY_FMR, calibration_for
+from mien.prepare.cropping_cut import Choice, CropOptions, Cutter, Photo, Piece
+from mien.prepare.cropping_folder import BLOCK, chosen_by_folder
+from mien.prepare.cropping_past import Past
+from mien.prepare.cropping_writing import Crop, Cropped, Writer
+from mien.prepare.manifest import Manifest, stamp
+from mien.prepare.places import Naming, Shelter
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mien.prepare.ray_pipeline import Cluster
+    from mien.recognizer import Recognizer
+    from mien.types import Analysis, Floats
+
+__all__ = ["Choice", "Crop", "CropOptions", "Cropped", "crop", "photos_to_crop"]
+
+
+def crop(
+    folder: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    recognizer: Recognizer,
+    options: CropOptions | None = None,
+    *,
+    person: Sequence[str | os.PathLike[str]] = (),
+    match_folder: bool = False,
+    threshold: float | None = None,
+    fresh: bool = False,
+    dry_run: bool = False,
+    pinned: Mapping[str, Any] | None = None,
+    photos: Sequence[Path] | None = None,
+    cluster: Cluster | None = None,
+) -> Iterator[Cropped]:
+    """Cut faces out of the photos of a folder, into folders like theirs; lazily, an answer a photo.
+
+    `target/manifest.jsonl` tells of every photo: its path, size, time of change and sha256, the decision, and each
+    crop's file, box and landmarks. A run that was stopped, even by `kill -9`, goes on where it was: an answer is given
+    when its crops and its line are on the disk. Photos that were done are not looked at again unless they changed, or
+    their crop has gone; photos that failed are. Memory does not grow with the number of photos, save for about
+    200 bytes of each.
+
+    Args:
+        folder: a folder of photos, or of folders of photos; or one photo.
+        target: the output folder; made when it is not there. One run at a time writes there.
+        recognizer: finds the faces, and embeds them where a person is looked for.
+        options: which face, and how it is cut.
+        person: photos of the person that is looked for: the face most like the main face of one of them is cut.
+        match_folder: cut the face that is most like those in the other photos of the same folder.
+        threshold: least similarity to the person; by default what the model's calibration gives for `VERIFY_FMR`.
+        fresh: cut everything again.
+        dry_run: only tell what would be done; no photo is opened, nothing written.
+        pinned: what else decides the result, such as the detector's name: a run with other values is refused.
+        photos: the photos of the folder, where the caller has listed them.
+        cluster: where to work instead of this machine; see `mien.prepare.ray_pipeline`.
+
+    Yields:
+        An answer a photo; first those that were done before.
+
+    Raises:
+        InputError: the folders cannot be used; the output folder was made with other options; no calibration gives a
+            threshold.
+        NoFaceError: a photo of the person shows no face.
+    """
+    source, output, options = Path(folder), Path(target), options or CropOptions()
+    if match_folder and (person or options.choose != "main"):
+        raise InputError("match_folder: chooses the face itself; leave `person` and `choose` alone")
+    if person and options.choose != "main":
+        raise InputError("person: chooses the face itself; leave `choose` alone")
+    photos = photos_to_crop(source, output) if photos is None else photos
+    shelter = Shelter(output, photos)
+    root = source if source.is_dir() else source.parent
+    numbered = options.choose == "all"
+    past = Past(output, "~1" if numbered else "", fresh=fresh)
+    standing = _Standing(photos, root, past, by_folder=match_folder)
+    if dry_run:
+        yield from standing.answers()
+        yield from (Cropped(photo.path, "to do") for photo in standing.photos() if photo.todo)
+        return
+    reference = _reference(recognizer, person) if person else None
+    if person and threshold is None:
+        threshold = calibration_for(recognizer.identity).threshold(fmr=VERIFY_FMR)
+    elif match_folder and threshold is None:
+        threshold = _threshold(recognizer)
+    settings = {
+        **asdict(options),
+        "person": [_content(Path(p)) for p in person],
+        "match_folder": match_folder,
+        "threshold": threshold,
+        "model": str(recognizer.identity) if person or match_folder else None,
+        "since": past.since,
+        **(pinned or {}),
+    }
+    cutter = Cutter(options=options, person=reference, threshold=threshold or 0.0, candidates=match_folder)
+    with Manifest(output, "crop", settings, fresh=fresh) as manifest:
+        writer = Writer(output, manifest, shelter, past, numbered=numbered)
+        for answer in standing.answers():
+            if answer.decision == "there":
+                writer.there(standing.photo(answer.source))
+                yield from writer.ready()
+            else:
+                yield answer
+        yield from writer.flush()
+        for piece in _pieces(standing, recognizer, cutter, writer=writer, threshold=threshold, cluster=cluster):
+            writer.add(piece)
+            yield from writer.ready()
+        yield from writer.flush()
+
+
+def photos_to_crop(source: Path, target: Path) -> list[Path]:
+    """The photos of a folder without those in `target`, which are crops of an earlier run; or the one photo.
+
+    Raises:
+        NotFoundError: there is no such file or folder.
+        InputError: there are no photos, or the two are the same folder.
+    """
+    if not source.exists():
+        raise NotFoundError(f"{source}: no such file or folder")
+    if not source.is_dir():
+        return [source]
+    inside, outside = target.resolve(), source.resolve()
+    if inside == outside:
+        raise InputError(f"{target}: is the folder of the photos; crops need another one")
+    photos = list_images(source)
+    if inside.is_relative_to(outside):
+        photos = [photo for photo in photos if not photo.resolve().is_relative_to(inside)]
+    if not photos:
+        raise InputError(f"{source}: no pictures in it; expected JPEG, PNG, WebP, HEIC, BMP, TIFF or GIF")
+    return photos
+
+
+class _Standing:
+    """Which photos were decided on before, and the others in the order they are worked on. A byte a photo is kept."""
+
+    _current: Photo
+
+    def __init__(self, photos: Sequence[Path], root: Path, past: Past, *, by_folder: bool) -> None:
+        self._photos, self._root, self._past, self._by_folder = photos, root, past, by_folder
+        self._done: bytearray | None = None
+        self.todo = len(photos)
+
+    def answers(self) -> Iterator[Cropped]:
+        """The decisions that stand."""
+        if self._past.nothing:
+            return
+        self._done = bytearray(len(self._photos))
+        for i, photo in enumerate(self._named()):
+            decision = self._past.standing(photo)
+            if decision is not None:
+                self._done[i] = 1
+                self.todo -= 1
+                self._current = photo
+                yield Cropped(photo.path, decision, before=True)
+
+    def photo(self, path: Path) -> Photo:
+        """The photo of the last answer."""
+        if self._current.path != path:
+            raise ValueError(f"{path}: not the photo of the last answer")
+        return self._current
+
+    def photos(self) -> Iterator[Photo]:
+        """The rest; with `by_folder`, also those of the same block of a folder, to compare with."""
+        done = self._done or bytearray(len(self._photos))
+        marked = zip(self._named(), done, strict=True)
+        if not self._by_folder:
+            yield from (photo for photo, flag in marked if not flag)
+            return
+        for _, folder in itertools.groupby(marked, key=lambda both: both[0].path.parent):
+            while block := list(itertools.islice(folder, BLOCK)):
+                if not all(flag for _, flag in block):
+                    yield from (replace(photo, todo=not flag) for photo, flag in block)
+
+    def _named(self) -> Iterator[Photo]:
+        naming = Naming([self._root])
+        for path in self._photos:
+            try:
+                marks = stamp(path)
+            except (OSError, ValueError):
+                marks = {}
+            name = path.relative_to(self._root) if path.is_relative_to(self._root) else Path(path.name)
+            yield Photo(path, name.as_posix(), naming.name(path), marks)
+
+
+def _pieces(
+    standing: _Standing,
+    recognizer: Recognizer,
+    cutter: Cutter,
+    *,
+    writer: Writer,
+    threshold: float | None,
+    cluster: Cluster | None,
+) -> Iterator[Piece]:
+    """The finished pieces, their crops drafted."""
+
+    def finished(photo: Photo, analysis: Analysis) -> Piece:
+        return writer.draft(cutter(photo, analysis))
+
+    job = cutter if cutter.candidates else finished
+    if cluster is not None:
+        pieces = cluster.pieces(standing.photos(), cutter)
+    else:
+        pieces = recognizer.map(_Counted(standing.photos(), standing.todo), job, embed=cutter.embeds)
+    if cutter.candidates:
+        pieces = (piece for piece in chosen_by_folder(pieces, threshold) if piece.photo.todo)
+    for piece in pieces:
+        yield writer.draft(piece) if piece.crops else piece
+
+
+class _Counted:
+    """An iterator that knows about how many are left, which is what the engine divides by."""
+
+    def __init__(self, photos: Iterator[Photo], count: int) -> None:
+        self._photos, self._count = photos, count
+
+    def __iter__(self) -> Iterator[Photo]:
+        return self._photos
+
+    def __length_hint__(self) -> int:
+        return self._count
+
+
+def _reference(recognizer: Recognizer, person: Sequence[str | os.PathLike[str]]) -> Floats:
+    """float32 (M, D): the main face of each photo."""
+    vectors = []
+    for found in recognizer.analyze(person):
+        if found.error is not None:
+            raise found.error
+        if not len(found.faces):
+            raise NoFaceError(f"{found.source}: no face found; expected the person that is looked for")
+        vectors.append(found.embeddings[found.main()])
+    return np.stack(vectors)
+
+
+def _threshold(recognizer: Recognizer) -> float | None:
+    try:
+        return calibration_for(recognizer.identity).threshold(fmr=VERIFY_FMR)
+    except InputError:  # a model without calibration: the likeliest face, and nobody is turned away
+        return None
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(str(path), f"cannot be read ({error.strerror or error})") from error

@@ -1,0 +1,180 @@
+"""Crops onto the disk, so that a run may be killed at any moment and what the manifest says is true.
+
+A crop is written under a hidden name that depends on its own name alone, then the manifest tells of it, then it gets
+its name. So what has its name is in the manifest; what the manifest tells of and has no name yet is made again; and
+what is there without a line is somebody else's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+from mien.errors import ImageError, InputError, MienError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mien.prepare.cropping_cut import Photo, Piece
+    from mien.prepare.cropping_past import Past
+    from mien.prepare.manifest import Entry, Manifest
+    from mien.prepare.places import Shelter
+    from mien.types import Face
+
+__all__ = ["Crop", "Cropped", "Writer"]
+
+_BATCH: Final = 128  # photos between two writes of the manifest
+_SECONDS: Final = 1.0  # at most, between them
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One crop.
+
+    Attributes:
+        file: where it is.
+        size: its (width, height) in pixels.
+        face: where it lay in the photo.
+        similarity: to the person that was looked for, or to the folder's other photos; None without such a question.
+    """
+
+    file: Path
+    size: tuple[int, int]
+    face: Face
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cropped:
+    """What became of one photo.
+
+    Attributes:
+        source: the photo.
+        decision: "cut"; "no face"; "not the person" or "like nobody else in the folder", when one was looked for;
+            "failed"; "there", for a crop that no manifest tells of; with `dry_run` "to do".
+        before: whether an earlier run had decided so.
+        faces: how many there were in the photo; 0 where it was not looked at now.
+        crops: what was cut now.
+        error: why it failed.
+    """
+
+    source: Path
+    decision: str
+    before: bool = False
+    faces: int = 0
+    crops: tuple[Crop, ...] = ()
+    error: MienError | None = None
+
+
+class Writer:
+    """Writes the crops of pieces, and their lines.
+
+    `draft` may be called from several threads, all else from one.
+
+    Args:
+        folder: the output folder.
+        manifest: open for it.
+        shelter: keeps crops inside and off the photos.
+        past: what earlier runs did.
+        numbered: whether crops are called name~1, name~2, ...
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, shelter: Shelter, past: Past, *, numbered: bool) -> None:
+        self._folder, self._manifest, self._shelter, self._past = folder, manifest, shelter, past
+        self._numbered = numbered
+        self._lock = threading.Lock()
+        self._pending: list[tuple[Cropped, Entry | None, list[tuple[Path, Path]]]] = []
+        self._last = time.monotonic()
+
+    def draft(self, piece: Piece) -> Piece:
+        """Write a piece's crops under their hidden names; the piece comes back without them, or with an error."""
+        try:
+            for place, crop in zip(self._places(piece), piece.crops, strict=True):
+                with self._lock:
+                    self._shelter.open(place)
+                if place.is_dir():
+                    raise ImageError(str(place), "expected a place for a file, got a folder")
+                try:
+                    _hidden(place).write_bytes(crop)
+                except OSError as error:
+                    raise ImageError(str(place), f"cannot be written ({error.strerror or error})") from error
+        except MienError as error:
+            return replace(piece, error=error, crops=())
+        return replace(piece, crops=())
+
+    def there(self, photo: Photo) -> None:
+        """Tell of a crop that was there before the manifest."""
+        entry = {**_of(photo), "decision": "there"}
+        self._pending.append((Cropped(photo.path, "there", before=True), entry, []))
+
+    def add(self, piece: Piece) -> None:
+        """Take a piece whose crops are drafted."""
+        photo, crops = piece.photo, []
+        if piece.error is not None:
+            reason = str(getattr(piece.error, "reason", piece.error))
+            entry = {**_of(photo), "decision": "failed", "error": reason}
+            known = self._past.failed_so(photo, reason)
+            cropped = Cropped(photo.path, "failed", faces=piece.found, error=piece.error)
+            self._pending.append((cropped, None if known else entry, []))
+            return
+        for place, size, face in zip(self._places(piece), piece.sizes, piece.faces, strict=True):
+            crops.append(Crop(place, size, face, piece.similarity))
+        decision = "cut" if crops else piece.reason or "no face"
+        entry = {**_of(photo), "sha256": piece.sha256, "decision": decision, "faces": piece.found}
+        if piece.similarity is not None:
+            entry["similarity"] = round(piece.similarity, 5)
+        if crops:
+            entry["crops"] = [self._record(crop) for crop in crops]
+        # The first crop last: while it has no name, the photo is not done.
+        moves = [(_hidden(crop.file), crop.file) for crop in reversed(crops)]
+        self._pending.append((Cropped(photo.path, decision, faces=piece.found, crops=tuple(crops)), entry, moves))
+
+    def ready(self) -> Iterator[Cropped]:
+        """What is done for good, once enough has come together."""
+        if len(self._pending) >= _BATCH or time.monotonic() - self._last > _SECONDS:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[Cropped]:
+        """Bring all that is pending to the disk, then tell of it."""
+        pending, self._pending = self._pending, []
+        moves = [move for _, _, both in pending for move in both]
+        try:
+            for _, place in moves:  # what is to be replaced goes first, or a kill would leave it as if it were new
+                place.unlink(missing_ok=True)
+            self._manifest.add(entry for _, entry, _ in pending if entry is not None)
+            for draft, place in moves:
+                draft.replace(place)
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be written ({error.strerror or error})") from error
+        self._last = time.monotonic()
+        yield from (cropped for cropped, _, _ in pending)
+
+    def _places(self, piece: Piece) -> list[Path]:
+        if not self._numbered:
+            return [self._folder / piece.photo.place] * len(piece.faces)
+        return [self._folder / piece.photo.numbered(f"~{i + 1}") for i in range(len(piece.faces))]
+
+    def _record(self, crop: Crop) -> dict[str, Any]:
+        return {
+            "file": crop.file.relative_to(self._folder).as_posix(),
+            "size": list(crop.size),
+            "box": [round(v, 2) for v in crop.face.box],
+            "score": round(crop.face.score, 4),
+            "landmarks": [[round(x, 2), round(y, 2)] for x, y in crop.face.landmarks],
+        }
+
+
+def _of(photo: Photo) -> Entry:
+    return {"source": PurePath(photo.name).as_posix(), **photo.marks}
+
+
+def _hidden(place: Path) -> Path:
+    """The name under which a crop waits until the manifest tells of it: the same in each run."""
+    mark = hashlib.blake2b(os.fsencode(place.name), digest_size=8).hexdigest()
+    return place.with_name(f".mien-{mark}.part")

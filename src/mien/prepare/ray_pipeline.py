@@ -1,0 +1,134 @@
+"""The same work on a Ray cluster: photos in shards, a recognizer a worker, dead workers' shards done again."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from mien.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mien.prepare.cropping_cut import Cutter, Photo, Piece
+    from mien.recognizer import Recognizer
+
+__all__ = ["Cluster", "cluster_of"]
+
+_SHARD: Final = 64  # photos a task: some tenths of a second of work, so that a dead worker costs little
+_SHARDS_AT_ONCE: Final = 1024  # described to the cluster at a time, so that millions of photos are never in its memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Where a folder is worked on instead of this machine. Every worker must see the photos under the same paths.
+
+    Attributes:
+        address: of the cluster; "auto" for the one that this machine belongs to, "local" for one of this machine alone.
+        workers: processes, one core each; None for all cores of the cluster.
+        recognizer: makes the recognizer of a worker; travels there.
+        shard: photos of one task.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+    """
+
+    address: str
+    recognizer: Callable[[], Recognizer]
+    workers: int | None = None
+    shard: int = _SHARD
+
+    def __post_init__(self) -> None:
+        _ray()
+
+    def pieces(self, photos: Iterable[Photo], cutter: Cutter) -> Iterator[Piece]:
+        """The pieces of photos, in order."""
+        yield from self.over(photos, cutter, embed=cutter.embeds)
+
+    def over(self, photos: Iterable[Any], job: Callable[..., Any], *, embed: bool) -> Iterator[Any]:
+        """What `job` makes of every photo and its analysis, in order; see `Recognizer.map`."""
+        ray = _ray()
+        source = iter(photos)
+        shards = iter(lambda: list(itertools.islice(source, self.shard)), [])
+        own = _connect(self.address)
+        try:
+            context = ray.data.DataContext.get_current()
+            context.execution_options.preserve_order = True
+            context.enable_progress_bars = False
+            workers = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            while wave := [{"shard": pickle.dumps(shard)} for shard in itertools.islice(shards, _SHARDS_AT_ONCE)]:
+                made = ray.data.from_items(wave, override_num_blocks=len(wave)).map(
+                    _Worker,
+                    fn_constructor_args=(self.recognizer, job, embed),
+                    compute=ray.data.ActorPoolStrategy(size=min(workers, len(wave))),
+                    num_cpus=1,
+                )
+                for row in made.iter_rows():
+                    # Ray itself is pickle from end to end: who may write here may run anything there.
+                    yield from pickle.loads(row["done"])  # noqa: S301
+        finally:
+            if own:
+                ray.shutdown()
+
+
+class _Worker:
+    """An actor: models are loaded once, a shard at a time is worked on."""
+
+    def __init__(self, recognizer: Callable[[], Recognizer], job: Callable[..., Any], embed: bool) -> None:
+        self._recognizer, self._job, self._embed = recognizer(), job, embed
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        shard = pickle.loads(row["shard"])  # noqa: S301
+        return {"done": pickle.dumps(list(self._recognizer.map(shard, self._job, embed=self._embed)))}
+
+
+def cluster_of(
+    address: str | None,
+    workers: int | None,
+    make: Callable[..., Recognizer],
+    *given: object,
+    **options: object,
+) -> Cluster | None:
+    """The cluster that the options of a command describe; None without an address.
+
+    Args:
+        address: see `Cluster`.
+        workers: likewise.
+        make: makes a worker's recognizer of the other arguments; must take `workers`, the threads of one, besides.
+        given: its arguments.
+        options: likewise.
+    """
+    if address is None:
+        return None
+    return Cluster(address=address, workers=workers, recognizer=partial(make, *given, **options, workers=1))
+
+
+def _ray() -> Any:  # noqa: ANN401 - a module
+    """Ray with its data library; slow to import, so only when it is used."""
+    try:
+        import_module("ray.data")
+        return import_module("ray")
+    except ImportError as error:
+        raise MissingExtraError("work on a Ray cluster", "ray") from error
+
+
+def _connect(address: str) -> bool:
+    """Join the cluster; whether it was this call that did."""
+    ray = _ray()
+    if ray.is_initialized():
+        return False
+    local = address == "local"
+    try:
+        ray.init(
+            address="local" if local else address,
+            include_dashboard=False if local else None,
+            logging_level="warning",
+            log_to_driver=False,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"--ray {address}: no Ray cluster answers there ({error})") from error
+    return True

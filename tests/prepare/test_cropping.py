@@ -1,0 +1,342 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.errors import InputError, NoFaceError, NotFoundError
+from mien.images import decode
+from mien.match import Calibration, OperatingPoint, ScoreSpread
+from mien.prepare.cropping import CropOptions, crop
+from mien.prepare.cropping_cut import central
+from mien.prepare.cropping_folder import votes
+from mien.prepare.cropping_review import Review
+from mien.prepare.manifest import read_manifest
+from mien.recognizer import Recognizer
+from mien.types import Faces, ModelIdentity
+
+SIDE = 24  # a picture is a row of cells; a face is a coloured square: red is who, its size is green
+POINTS = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)
+
+
+class Squares:
+    """A detector and an embedder whose answers are known."""
+
+    name = "squares"
+    identity = ModelIdentity("squares", "fast", "cd" * 32, 64)
+
+    def __init__(self):
+        self.looked_at = 0
+
+    def detect(self, images):
+        self.looked_at += len(images)
+        return [self._one(image) for image in images]
+
+    def _one(self, image):
+        boxes = []
+        for left in range(0, image.shape[1], SIDE):
+            person, size = (int(v) for v in image[SIDE // 2, left + SIDE // 2, :2])
+            if person:
+                at, edge = (SIDE - size) / 2, (SIDE + size) / 2
+                boxes.append((left + at, at, left + edge, edge))
+        if not boxes:
+            return Faces.none()
+        array = np.array(boxes, np.float32)
+        sides = array[:, None, 2:] - array[:, None, :2]
+        return Faces(array, np.full(len(array), 0.9), array[:, None, :2] + POINTS * sides).largest_first()
+
+    def chips(self, image, faces):
+        centres = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2).astype(int)
+        return np.stack([image[y, x] for x, y in centres])[:, None, None, None, :]
+
+    def embed(self, chips):
+        return np.eye(64, dtype=np.float32)[chips[:, 0, 0, 0, 0]]
+
+
+@pytest.fixture
+def model():
+    return Squares()
+
+
+@pytest.fixture
+def recognizer(model, monkeypatch):
+    point = OperatingPoint(1e-3, 0.5, 0.99, supported=True)
+    calibration = Calibration(
+        model="squares", preset="fast", sha256="cd" * 32, provisional=True, made_on="squares", date="2026-01-31",
+        genuine=ScoreSpread(100, 0.9, 0.1), impostor=ScoreSpread(10_000, 0.0, 0.1), table=(point,),
+    )  # fmt: skip
+    monkeypatch.setattr("mien.prepare.cropping.calibration_for", lambda _: calibration)
+    return Recognizer(detector=model, embedder=model, workers=2)
+
+
+def paint(path: Path, *people: tuple[int, int] | None) -> Path:
+    """People as (who, size of the square), None for an empty cell."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((SIDE, SIDE * max(1, len(people)), 3), np.uint8)
+    for i, who in enumerate(people):
+        if who:
+            person, size = who
+            low = (SIDE - size) // 2
+            pixels[low : low + size, SIDE * i + low : SIDE * i + low + size] = (person, size, 255)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def who(path: Path) -> int:
+    pixels = decode(path).pixels
+    return int(pixels[pixels.shape[0] // 2, pixels.shape[1] // 2, 0])
+
+
+def decisions(folder: Path) -> dict[str, str]:
+    return {entry["source"]: entry["decision"] for entry in read_manifest(folder)}
+
+
+@pytest.mark.parametrize(("choose", "expected"), [("main", 2), ("largest", 3), ("central", 1)])
+def test_which_face(recognizer, tmp_path, choose, expected):
+    # 1 is small and nearest to the middle, 2 a little farther and larger, 3 the largest but at the edge.
+    photo = paint(tmp_path / "in" / "a.png", (3, 18), (1, 4), (2, 16), None)
+    pixels = decode(photo).pixels[:, :94]
+    Image.fromarray(pixels).save(photo)
+    (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(choose=choose))
+    assert (answer.decision, answer.faces, answer.before) == ("cut", 3, False)
+    assert who(answer.crops[0].file) == expected
+
+
+def test_central_prefers_the_larger_of_two_as_near():
+    boxes = np.array([[0, 0, 40, 40], [60, 0, 100, 40], [90, 0, 95, 5]], np.float32)
+    assert central(Faces(boxes, np.ones(3), np.zeros((3, 5, 2))), (100, 40)) == 0
+
+
+class TestPerson:
+    def test_the_face_of_the_person_is_cut_and_photos_without_are_named(self, recognizer, tmp_path):
+        wanted = paint(tmp_path / "wanted.png", (7, 12))
+        paint(tmp_path / "in" / "a.png", (3, 18), (7, 10))
+        paint(tmp_path / "in" / "b.png", (3, 18))
+        paint(tmp_path / "in" / "c.png", None)
+        answers = {a.source.name: a for a in crop(tmp_path / "in", tmp_path / "out", recognizer, person=[wanted])}
+        assert who(answers["a.png"].crops[0].file) == 7
+        assert answers["a.png"].crops[0].similarity == pytest.approx(1)
+        assert [answers[n].decision for n in ("b.png", "c.png")] == ["not the person", "no face"]
+
+    def test_several_photos_of_the_person(self, recognizer, tmp_path):
+        person = [paint(tmp_path / f"{i}.png", (i, 12)) for i in (7, 8)]
+        paint(tmp_path / "in" / "a.png", (3, 18), (8, 10))
+        (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer, person=person)
+        assert who(answer.crops[0].file) == 8
+
+    def test_a_photo_of_nobody_is_refused(self, recognizer, tmp_path):
+        paint(tmp_path / "in" / "a.png", (3, 18))
+        with pytest.raises(NoFaceError, match="nobody"):
+            list(crop(tmp_path / "in", tmp_path / "out", recognizer, person=[paint(tmp_path / "nobody.png", None)]))
+        assert not (tmp_path / "out").exists()
+
+
+class TestFolder:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for i in range(6):  # 7 is in all photos, always the smaller; a new neighbour each time
+            paint(tmp_path / "in" / "ada" / f"{i}.png", (20 + i, 18), (7, 10))
+        paint(tmp_path / "in" / "ada" / "stranger.png", (50, 18))
+        paint(tmp_path / "in" / "bob" / "0.png", (9, 8), (10, 16))
+        return tmp_path / "in"
+
+    def test_whom_the_folder_is_of(self, recognizer, folder, tmp_path):
+        answers = list(crop(folder, tmp_path / "out", recognizer, match_folder=True))
+        cut = {a.source.relative_to(folder).as_posix(): who(a.crops[0].file) for a in answers if a.crops}
+        assert cut == {**{f"ada/{i}.png": 7 for i in range(6)}, "bob/0.png": 10}
+        assert decisions(tmp_path / "out")["ada/stranger.png"] == "like nobody else in the folder"
+
+    def test_a_new_photo_is_compared_with_those_done_before(self, recognizer, folder, tmp_path):
+        list(crop(folder, tmp_path / "out", recognizer, match_folder=True))
+        paint(folder / "ada" / "new.png", (60, 18), (7, 10))
+        new = [a for a in crop(folder, tmp_path / "out", recognizer, match_folder=True) if not a.before]
+        assert [(a.source.name, who(a.crops[0].file)) for a in new] == [("new.png", 7)]
+
+    def test_votes_by_the_definition(self):
+        generator = np.random.default_rng(0)
+        vectors = generator.normal(size=(40, 8)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        photos = np.sort(generator.integers(0, 12, 40))
+        for i, likeness in enumerate(votes(vectors, photos)):
+            best = [max(vectors[i] @ v for v in vectors[photos == p]) for p in set(photos) - {photos[i]}]
+            assert likeness == pytest.approx(np.mean(best), abs=1e-5)
+        assert votes(vectors[:2], [3, 3]).tolist() == [0, 0]
+
+
+class TestRecord:
+    def test_every_photo_has_its_line(self, recognizer, tmp_path):
+        photo = paint(tmp_path / "in" / "张伟" / "é.png", (1, 12), None)
+        paint(tmp_path / "in" / "wall.png", None)
+        (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        lines = {entry["source"]: entry for entry in read_manifest(tmp_path / "out")}
+        assert decisions(tmp_path / "out") == {"broken.png": "failed", "wall.png": "no face", "张伟/é.png": "cut"}
+        line = lines["张伟/é.png"]
+        assert line["sha256"] == __import__("hashlib").sha256(photo.read_bytes()).hexdigest()
+        (record,) = line["crops"]
+        assert (record["file"], record["size"], record["box"]) == ("张伟/é.png", [112, 112], [6, 6, 18, 18])
+        assert len(record["landmarks"]) == 5
+        assert "broken" not in lines["broken.png"]["error"]
+
+    def test_only_what_is_new_is_looked_at(self, model, recognizer, tmp_path):
+        photos = [paint(tmp_path / "in" / f"{i}.png", (1, 12) if i else None) for i in range(5)]
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        model.looked_at = 0
+        again = list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        assert model.looked_at == 0
+        assert [(a.decision, a.before) for a in again] == [("no face", True), *[("cut", True)] * 4]
+        paint(photos[1], (2, 12))  # changed
+        os.utime(photos[1], ns=(1, 2))
+        paint(tmp_path / "in" / "new.png", (3, 12))
+        (tmp_path / "out" / "2.png").unlink()
+        new = [a.source.name for a in crop(tmp_path / "in", tmp_path / "out", recognizer) if not a.before]
+        # A changed photo's crop is older than its line, not than the photo: an old time says nothing.
+        assert new == ["2.png", "new.png"]
+
+    def test_a_photo_that_changed_is_cut_again(self, recognizer, tmp_path):
+        photo = paint(tmp_path / "in" / "a.png", (1, 12))
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        paint(photo, (2, 12))
+        os.utime(photo, (photo.stat().st_mtime + 10,) * 2)
+        (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer)
+        assert (answer.before, who(tmp_path / "out" / "a.png")) == (False, 2)
+
+    def test_photos_that_failed_are_tried_again_but_written_down_once(self, recognizer, tmp_path):
+        paint(tmp_path / "in" / "a.png", (1, 12))
+        (tmp_path / "in" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
+        for _ in range(3):
+            answers = list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+            assert [a.decision for a in answers if a.error] == ["failed"]
+        assert len(list(read_manifest(tmp_path / "out"))) == 2
+
+    def test_other_options_are_refused(self, recognizer, tmp_path):
+        paint(tmp_path / "in" / "a.png", (1, 12))
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        with pytest.raises(InputError, match="size was None"):
+            list(crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(size=(50, 50))))
+        (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(size=(50, 50)), fresh=True)
+        assert answer.crops[0].size == (50, 50)
+
+    def test_cutting_everything_again_may_be_stopped_too(self, recognizer, tmp_path):
+        for i in range(400):
+            paint(tmp_path / "in" / f"{i:03}.png", (1, 12))
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        small = CropOptions(size=(20, 20))
+        run = crop(tmp_path / "in", tmp_path / "out", recognizer, small, fresh=True)
+        next(run)
+        run.close()  # stopped: some crops are small now, others of the old size
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer, small))
+        assert {decode(p).size for p in (tmp_path / "out").glob("*.png")} == {(20, 20)}
+
+    def test_crops_from_before_the_manifest_stay(self, recognizer, tmp_path):
+        paint(tmp_path / "in" / "a.png", (1, 12))
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a.png").write_bytes(b"mine")
+        (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer)
+        assert (answer.decision, answer.before) == ("there", True)
+        assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
+        assert decisions(tmp_path / "out") == {"a.png": "there"}
+
+    def test_a_dry_run_writes_nothing_and_opens_nothing(self, model, recognizer, tmp_path):
+        for i in range(3):
+            paint(tmp_path / "in" / f"{i}.png", (1, 12))
+        answers = list(crop(tmp_path / "in", tmp_path / "out", recognizer, dry_run=True))
+        assert [a.decision for a in answers] == ["to do"] * 3
+        assert not (tmp_path / "out").exists()
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        paint(tmp_path / "in" / "9.png", (1, 12))
+        model.looked_at, before = 0, sorted(p.name for p in (tmp_path / "out").iterdir())
+        answers = list(crop(tmp_path / "in", tmp_path / "out", recognizer, dry_run=True))
+        assert [a.decision for a in answers] == ["cut"] * 3 + ["to do"]
+        assert (model.looked_at, sorted(p.name for p in (tmp_path / "out").iterdir())) == (0, before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"choose": "best"}, {"template": "x"}, {"size": (7, 7)}, {"size": (8, 5000)}, {"margin": float("nan")}],
+)
+def test_options_that_make_no_sense(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        CropOptions(**options)
+
+
+def test_folders_that_make_no_sense(recognizer, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotFoundError):
+        list(crop(tmp_path / "gone", tmp_path / "out", recognizer))
+    with pytest.raises(InputError, match="no pictures"):
+        list(crop(tmp_path / "empty", tmp_path / "out", recognizer))
+    paint(tmp_path / "in" / "a.png", (1, 12))
+    with pytest.raises(InputError, match="choose"):
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(choose="all"), match_folder=True))
+    with pytest.raises(InputError, match="choose"):
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(choose="all"), person=["x"]))
+
+
+def test_a_folder_where_a_crop_belongs(recognizer, tmp_path):
+    paint(tmp_path / "in" / "a.png", (1, 12))
+    paint(tmp_path / "in" / "b.png", (1, 12))
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    answers = {a.source.name: a for a in crop(tmp_path / "in", tmp_path / "out", recognizer, fresh=True)}
+    assert "folder" in str(answers["a.png"].error)
+    assert answers["b.png"].decision == "cut"
+
+
+def test_pictures_are_let_go_of_while_the_run_goes_on(recognizer, tmp_path, monkeypatch):
+    """Chunks of large photos would be gigabytes if they stayed decoded until their turn comes."""
+    import weakref
+
+    from mien.types import Analysis
+
+    alive: list[int] = [0, 0]  # now, and at most
+    original = Analysis.__post_init__
+
+    def gone():
+        alive[0] -= 1
+
+    def made(self):
+        original(self)
+        if self.image is not None:
+            alive[0] += 1
+            alive[1] = max(alive)
+            weakref.finalize(self.image.pixels, gone)
+
+    monkeypatch.setattr(Analysis, "__post_init__", made)
+    monkeypatch.setattr("mien.engine.PIXELS_AT_ONCE", SIDE * SIDE * 4)
+    for i in range(120):
+        paint(tmp_path / "in" / f"{i}.png", (1, 12))
+    assert len(list(crop(tmp_path / "in", tmp_path / "out", recognizer))) == 120
+    assert 0 < alive[1] <= 2 * 4 + 2
+
+
+class TestReview:
+    def test_the_page_is_whole_and_tells_of_everything(self, recognizer, tmp_path):
+        paint(tmp_path / "in" / "<b>张&.png", (1, 12))
+        paint(tmp_path / "in" / "wall.png", None)
+        (tmp_path / "in" / "x<script>.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
+        sheet = Review(tmp_path / "in", tmp_path / "out")
+        for answer in crop(tmp_path / "in", tmp_path / "out", recognizer):
+            sheet.add(answer)
+        page = sheet.write(tmp_path / "review.html").read_text("utf-8")
+        assert "default-src &#x27;none&#x27;" in page
+        assert "<script>" not in page
+        assert "<b>张" not in page
+        assert "&lt;b&gt;张&amp;.png" in page
+        assert page.count("data:image/jpeg") == 2  # the crop and the wall; the broken one cannot be shown
+        assert all(f"Skipped: {reason}" in page for reason in ("failed", "no face"))
+
+    def test_it_keeps_few_of_many_and_the_doubtful_ones(self, tmp_path):
+        from mien.prepare.cropping import Crop, Cropped
+        from mien.types import Face
+
+        sheet = Review(tmp_path, tmp_path)
+        for i in range(1000):
+            face = Face((0, 0, 1, 1), i / 1000, ((0, 0),) * 5)
+            sheet.add(Cropped(tmp_path / f"{i}.png", "cut", faces=1, crops=(Crop(tmp_path / "c", (8, 8), face),)))
+            sheet.add(Cropped(tmp_path / f"n{i}.png", "no face"))
+        page = sheet.write(tmp_path / "r.html").read_text("utf-8")
+        assert page.count("confidence 0.") == 200
+        assert page.index("confidence 0.00") < page.index("confidence 0.19")
+        assert "confidence 0.21" not in page
+        assert "1,000 photos; the first 60 of them" in page
