@@ -117,24 +117,24 @@ def enrol_page(gallery: str, reports: Sequence[EnrolReport]) -> Markup:
 def _shots(pictures: Sequence[tuple[str, PictureReport]], most: int) -> Markup:
     """Pictures with whom they are said to show and what was found; at most so many."""
     from mien.evaluate.report.markup import element, joined, name
-    from mien.evaluate.report.thumbnails import thumbnail
-    from mien.evaluate.results import Shot
 
     shown = [
-        element(
-            "li",
-            element("p", element("strong", name(who))),
-            element(
-                "div",
-                thumbnail(Shot(p.picture, p.picture, p.face.landmarks if p.face else None)),
-                class_="faces one",
-            ),
-            [element("p", reason.message, class_="note") for reason in p.reasons]
-            or (element("p", p.reason, class_="note") if p.reason else None),
-            class_="pair",
-        )
-        for who, p in pictures[:most]
+        element("li", element("p", element("strong", name(who))), _shot(p), class_="pair") for who, p in pictures[:most]
     ]
     more = len(pictures) - len(shown)
     note = element("p", f"{more:,} more are not shown; the .csv report lists all.", class_="note") if more else None
-    return joined(element("ol", shown, class_="pairs small"), note)
+    said = any(p.reason for _, p in pictures)
+    return joined(element("ol", shown, class_="pairs" if said else "pairs small"), note)
+
+
+def _shot(p: PictureReport) -> Markup:
+    """A picture, with what is said of it beside."""
+    from mien.evaluate.report.markup import element
+    from mien.evaluate.report.thumbnails import thumbnail
+    from mien.evaluate.results import Shot
+
+    face = thumbnail(Shot(p.picture, p.picture, p.face.landmarks if p.face else None))
+    words = [reason.message for reason in p.reasons] or ([p.reason] if p.reason else [])
+    if not words:
+        return element("div", face, class_="faces one")
+    return element("div", face, element("div", [element("p", word, class_="note") for word in words]), class_="faces")
