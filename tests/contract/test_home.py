@@ -123,6 +123,7 @@ def test_what_was_added_comes_back(home):
         home.embeddings([second.id, first.id]), [fakes.embedding("Ada", "1"), fakes.embedding("Ada", "0")]
     )
     assert home.embeddings([]).shape == (0, 32)
+    assert (home.knows("Ada"), home.knows("nobody")) == (True, False)
     assert (home.contents_of("Ada"), home.contents_of("nobody")) == ({"a" * 64}, set())
     assert (home.owners_of("a" * 64), home.owners_of("b" * 64)) == (["Ada"], [])
     assert home.identity == MODEL

@@ -89,9 +89,11 @@ class Admission:
         return judge(faces, name=name, own=own, thresholds=thresholds, policy=self._policy, limits=self._limits)
 
     def _known(self, name: str) -> Subject | None:
+        if not self._home.knows(name):  # first, for `subject` looks for similar names where there is none
+            return None
         try:
             return self._home.subject(name)
-        except NotFoundError:
+        except NotFoundError:  # removed in between
             return None
 
 

@@ -223,6 +223,10 @@ class Home(Protocol):
         """The encoded crop kept of a face, or None. Raises NotFoundError."""
         ...
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a subject of this name; quick for strangers, too."""
+        ...
+
     def contents_of(self, name: str) -> set[str]:
         """Checksums of the pictures a subject holds; empty for a stranger."""
         ...
@@ -270,12 +274,7 @@ class Home(Protocol):
         ...
 
     def describe(self, name: str, **changes: Any) -> Subject:  # noqa: ANN401 - see Args
-        """Change what is said of a subject.
-
-        Args:
-            name: the subject.
-            changes: any of `external_id` (str or None; unique), `told`, `groups` (tuple of str), `metadata` (JSON
-                object), `expires` (seconds since the epoch or None), `consent` (str).
+        """Change what is said of a subject; see `Register.describe`, which checks it.
 
         Raises:
             NotFoundError: there is no such subject.

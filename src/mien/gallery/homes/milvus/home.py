@@ -147,6 +147,10 @@ class MilvusHome:
         (row,) = self._tables.faces_by_id([face_id])
         return self._tables.crop(int(face_id), row["row"]["crop"]) if row["row"]["crop"] else None
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a subject of this name."""
+        return name in self._tables.named([name])
+
     def contents_of(self, name: str) -> set[str]:
         """Checksums of the pictures a subject holds."""
         row = self._tables.named([name]).get(name)

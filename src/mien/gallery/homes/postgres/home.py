@@ -154,15 +154,15 @@ class PostgresHome:
             raise NotFoundError(f"{self.source}: there is no face {face_id}; it may have been removed")
         return None if row[0] is None else bytes(row[0])
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a subject of this name."""
+        with self._link.reading() as db:
+            return db.execute("SELECT 1 FROM subjects WHERE name = %s", [name]).fetchone() is not None
+
     def contents_of(self, name: str) -> set[str]:
         """Checksums of the pictures a subject holds."""
         with self._link.reading() as db:
-            rows = db.execute(
-                "SELECT f.sha256 FROM faces f JOIN subjects s ON s.id = f.subject_id "
-                "WHERE s.name = %s AND NOT f.negative AND f.sha256 IS NOT NULL",
-                [name],
-            )
-            return {row[0] for row in rows}
+            return reading.contents_of(db, name)
 
     def owners_of(self, sha256: str) -> list[str]:
         """Names of the subjects that hold a picture of this content."""

@@ -97,6 +97,16 @@ def subject_id(db: Connection, name: str, source: str) -> int:
     raise nobody_named(source, name, (row[0] for row in db.execute("SELECT name FROM subjects LIMIT 50000")))
 
 
+def contents_of(db: Connection, name: str) -> set[str]:
+    """Checksums of the pictures that a subject holds; empty for a stranger."""
+    rows = db.execute(
+        "SELECT f.sha256 FROM faces f JOIN subjects s ON s.id = f.subject_id "
+        "WHERE s.name = %s AND NOT f.negative AND f.sha256 IS NOT NULL",
+        [name],
+    )
+    return {row[0] for row in rows}
+
+
 def faces_of(db: Connection, number: int) -> list[StoredFace]:
     """A subject's faces and negative exemplars, in order of enrolment."""
     rows = db.execute(f"{_FACES} FROM faces f WHERE f.subject_id = %s ORDER BY f.id", [number])

@@ -127,6 +127,11 @@ class SqliteHome(TwoModels):
         with self._reading() as t:
             return reading.crop_of(t, face_id)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a subject of this name."""
+        with self._reading() as t:
+            return reading.find(t, name) is not None
+
     def contents_of(self, name: str) -> set[str]:
         """Checksums of the pictures a subject holds; empty for a stranger."""
         with self._reading() as t:
