@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from mien.errors import InputError
 from mien.gallery import Gallery
 
 pytestmark = pytest.mark.usefixtures("squares")
@@ -143,6 +144,17 @@ def test_a_flat_folder_of_face_recognition_is_enrolled(run, paint, tmp_path):
         paint(tmp_path / "known" / f"{name}.png", (i, 0))
     assert run("enrol", tmp_path / "known", "-g", tmp_path / "p.db").code == 0
     assert faces_of(tmp_path / "p.db") == {"Barack Obama": 1, "Zo\u00e9": 1, "张伟": 1}
+
+
+def test_without_a_calibration_it_says_what_is_not_judged(run, people, tmp_path, monkeypatch):
+    def none(identity):
+        raise InputError(f"{identity} has no calibration")
+
+    monkeypatch.setattr("mien.gallery.embeddings.calibration_for", none)
+    answer = run("enrol", people, "-g", tmp_path / "p.db")
+    assert (answer.code, answer.err.count("whom they show is not")) == (0, 1)
+    assert faces_of(tmp_path / "p.db") == {"Ada": 4, "Eve": 3}
+    assert run("enrol", people, "-g", tmp_path / "q.db", "--policy", "off").err == ""
 
 
 def test_an_encrypted_gallery_is_made_by_enrolling(run, people, tmp_path, monkeypatch):

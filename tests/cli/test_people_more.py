@@ -76,6 +76,15 @@ def test_what_cannot_be_said_is_explained_and_nothing_changes(run, gallery, aske
     assert asked("show", "Ada") == before
 
 
+@pytest.mark.parametrize("name", ["[bold]Eve[/bold]", "=HYPERLINK(1)", "../../etc", "%s{0}", "محمد", "\U0001f600" * 9])
+def test_names_are_only_names(run, gallery, asked, paint, tmp_path, name):
+    assert asked("rename", "张伟", name)["renamed"]["name"] == name
+    assert asked("describe", name, "--group", name, "--consent", name)["described"]["groups"] == [name]
+    assert run("people", "show", name, "-g", gallery).out.startswith(f"{name}\n")
+    assert name in run("people", "list", "-g", gallery).out
+    assert name in run("identify", paint(tmp_path / "p.png", (2, 0)), "-g", gallery, "--explain").out
+
+
 def test_merge_split_move_and_single_faces(run, gallery, asked, paint, tmp_path):
     faces = [face["id"] for face in asked("show", "Ada")["person"]["listed"]]
     assert asked("split", "Ada", "Eve", "--face", faces[2])["split"]["faces"] == 1

@@ -25,7 +25,7 @@ from mien.cli.output import (
 from mien.errors import InputError
 
 if TYPE_CHECKING:
-    from mien.gallery import EnrolReport
+    from mien.gallery import EnrolReport, Gallery
     from mien.gallery.admission import HowToEnrol
     from mien.gallery.gate_reasons import Reason
 
@@ -99,6 +99,8 @@ def enrol(
         key=key,
     ) as known:
         where = shown_place(gallery, known)
+        if policy != "off":
+            _say_what_is_judged(known)
         with progress(total, "Enrolling") as advance:
             try:
                 for one in known.enrol_people(people, **how):
@@ -132,6 +134,17 @@ def enrol(
         added = sum(len(one.added) for one in reports)
         print_line(f"{where}: {counted(subjects, 'person', 'people')}, {counted(faces, 'face')} ({added} new)")
     finish(failed=bool(skipped))
+
+
+def _say_what_is_judged(known: Gallery) -> None:
+    """Without a calibration nobody can say from which score on two faces are one person's."""
+    try:
+        _ = known.calibration
+    except InputError:
+        say(
+            "this model has no calibration: pictures are judged, whom they show is not; see `mien calibrate`",
+            label="note:",
+        )
 
 
 def _how(policy: str, several: str, keep_crops: bool) -> HowToEnrol:
