@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -108,12 +109,13 @@ class Gallery(EmbeddingGallery):
             from mien.gallery.privacy.opening import sealer_for
 
             sealer = sealer_for(place, key, create=create, readonly=readonly)
-        home = open_home(place, readonly=readonly, create=create, sealer=sealer)
-        try:
-            return cls(home, identity=identity, recognizer=recognizer, calibration=calibration)
-        except BaseException:
-            home.close()
-            raise
+        with contextlib.ExitStack() as undo:
+            undo.callback(sealer.close)
+            home = open_home(place, readonly=readonly, create=create, sealer=sealer)
+            undo.callback(home.close)
+            made = cls(home, identity=identity, recognizer=recognizer, calibration=calibration)
+            undo.pop_all()
+        return made
 
     def enrol(
         self,
@@ -319,11 +321,7 @@ class Gallery(EmbeddingGallery):
         return [FaceRecord(analysis.embeddings[i], analysis.source, sha256, analysis.faces[i]) for i in wanted]
 
     def default_recognizer(self, identity: ModelIdentity | None) -> Analyzer:
-        """Make the recognizer, on first need, where none was given; a layer above overrides this.
-
-        Args:
-            identity: the model that the gallery is bound to, or None for a new gallery.
-        """
+        """Make the recognizer where none was given, of the model that the gallery is bound to, if any; to override."""
         raise GalleryError(
             f"{self._home.source}: nothing says which model to use{f' (it holds {identity})' if identity else ''}; "
             "use mien.Gallery, or open with recognizer=... (or with identity=... for embeddings only)"
