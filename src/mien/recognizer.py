@@ -132,7 +132,14 @@ class Recognizer:
         if engine is not None:
             yield from engine.run(sources, keep_images=keep_images, expected=expected)
 
-    def map(self, images: Iterable[Any], job: Callable[[Any, Analysis], R], *, embed: bool = True) -> Iterator[R]:
+    def map(
+        self,
+        images: Iterable[Any],
+        job: Callable[[Any, Analysis], R],
+        *,
+        embed: bool = True,
+        chunk: int | None = None,
+    ) -> Iterator[R]:
         """Analyse any number of pictures and work on each where it is: in the worker, while it is still decoded.
 
         What cuts, draws or measures in many pictures belongs into such a job: it runs on all cores, and only few
@@ -143,13 +150,14 @@ class Recognizer:
             job: called with each picture as it was given and its analysis (with `image` set, unless it has an `error`),
                 from several threads at once.
             embed: False to detect only.
+            chunk: see `Engine.map`.
 
         Yields:
             What the job returned, in the order of the pictures.
         """
         engine, sources, expected = self._ready(images, embed)
         if engine is not None:
-            yield from engine.map(sources, job, expected=expected)
+            yield from engine.map(sources, job, expected=expected, chunk=chunk)
 
     def _ready(self, images: Iterable[Any], embed: bool) -> tuple[Engine | None, Iterator[Any], int]:
         """The engine for so many pictures, and the pictures again; no engine for none."""

@@ -232,3 +232,99 @@ class TestSafety:
         answer = run("crop", tmp_path / name, tmp_path / "out")
         assert answer.code == 2
         assert name in answer.err
+
+
+class TestChoosing:
+    @pytest.fixture
+    def group(self, paint, tmp_path, monkeypatch):
+        import mien.match
+        import mien.prepare.cropping
+
+        monkeypatch.setattr(mien.prepare.cropping, "calibration_for", mien.match.calibration_for)
+        for i in range(5):  # 7 is in every photo, beside others
+            paint(tmp_path / "in" / "Ada" / f"{i}.png", (20 + i, 0), (7, 0))
+        return tmp_path / "in"
+
+    def test_the_face_of_a_person(self, run, group, paint, tmp_path):
+        wanted = paint(tmp_path / "wanted.png", (22, 1))
+        answer = run("crop", group, tmp_path / "out", "--person", wanted, "--json")
+        document = json.loads(answer.out)
+        assert answer.code == 0
+        (only,) = document["crops"]
+        assert only["source"].endswith("2.png")
+        assert 0.8 <= only["similarity"] < 1
+        assert document["skipped"] == [
+            {"source": str(group / "Ada" / f"{i}.png"), "reason": "not the person"} for i in (0, 1, 3, 4)
+        ]
+        assert document["without_face"] == []
+
+    def test_whom_the_folder_is_of(self, run, group, tmp_path):
+        document = json.loads(run("crop", group, tmp_path / "out", "--match-folder", "--json").out)
+        assert [colours(c["crop"])[56, 56, 0] for c in document["crops"]] == [7] * 5
+
+    @pytest.mark.parametrize("choose", ["largest", "central", "all", "main"])
+    def test_by_a_rule(self, run, group, tmp_path, choose):
+        document = json.loads(run("crop", group, tmp_path / "out", "--choose", choose, "--json").out)
+        assert len(document["crops"]) == (10 if choose == "all" else 5)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            (["--choose", "best"], "choose"),
+            (["--match-folder", "--all-faces"], "choose"),
+            (["--match-folder", "--person", "{photo}"], "person"),
+            (["--person", "gone.png"], "gone.png"),
+        ],
+    )
+    def test_what_makes_no_sense(self, run, group, tmp_path, options, says):
+        photo = str(group / "Ada" / "0.png")
+        answer = run("crop", group, tmp_path / "out", *(o.format(photo=photo) for o in options))
+        assert (answer.code, says in answer.err) == (2, True)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run(run, people, tmp_path):
+    answer = run("crop", people, tmp_path / "out", "--dry-run")
+    assert (answer.code, answer.out) == (0, f"3 photos of 3 to look at for {tmp_path / 'out'}\n")
+    assert not (tmp_path / "out").exists()
+    run("crop", people / "张伟", tmp_path / "out" / "张伟")
+    document = json.loads(run("crop", people, tmp_path / "out", "--dry-run", "--json").out)
+    assert (len(document["to_do"]), document["kept"]) == (2, 1)
+
+
+def test_other_options_for_the_same_folder_are_refused(run, people, tmp_path):
+    run("crop", people, tmp_path / "out")
+    answer = run("crop", people, tmp_path / "out", "--size", 50)
+    assert answer.code == 2
+    assert "other settings" in answer.err
+    assert run("crop", people, tmp_path / "out", "--size", 50, "--overwrite").code == 0
+
+
+def test_the_sheet_to_look_over(run, people, paint, tmp_path):
+    paint(people / "wall.png", None)
+    answer = run("crop", people, tmp_path / "out", "--review", tmp_path / "sheet.html")
+    assert answer.code == 0
+    page = (tmp_path / "sheet.html").read_text("utf-8")
+    assert page.count("data:image/jpeg") == 4
+    assert "Skipped: no face" in page
+    assert run("crop", people, tmp_path / "out2", "--review", tmp_path / "sheet.txt").code == 2
+    assert not (tmp_path / "out2").exists()
+
+
+def test_the_same_verb_among_the_others_of_data(run, people, tmp_path):
+    assert len(json.loads(run("data", "crop", people, tmp_path / "out", "--json").out)["crops"]) == 3
+
+
+def test_embedding_a_folder(run, people, paint, tmp_path):
+    paint(people / "wall.png", None)
+    document = json.loads(run("data", "embed", people, tmp_path / "e.npz", "--json").out)
+    assert {k: document[k] for k in ("photos", "embedded", "kept", "errors")} == {
+        "photos": 4, "embedded": 3, "kept": 0, "errors": [],
+    }  # fmt: skip
+    assert document["without_face"] == [str(people / "wall.png")]
+    with np.load(tmp_path / "e.npz") as file:
+        assert file["names"].tolist() == ["Ada Lovelace/1.png", "Ada Lovelace/2.png", "张伟/1.png"]
+        assert file["embeddings"][:, :8].argmax(axis=1).tolist() == [1, 1, 4]
+    answer = run("data", "embed", people, tmp_path / "e.npz")
+    assert answer.out == f"3 faces of 4 photos in {tmp_path / 'e.npz'} (1 no face, 4 done before)\n"
+    assert run("data", "embed", people, tmp_path / "e.txt").code == 2

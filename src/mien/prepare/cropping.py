@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.errors import ImageError, InputError, NoFaceError, NotFoundError
+from mien.errors import InputError, NoFaceError, NotFoundError
 from mien.images import list_images
 from mien.match import VERIFY_FMR, calibration_for
-from mien.prepare.cropping_cut import Choice, CropOptions, Cutter, Photo, Piece
+from mien.prepare.cropping_cut import Choice, CropOptions, Cutter, Photo, Piece, content_sha256
 from mien.prepare.cropping_folder import BLOCK, chosen_by_folder
 from mien.prepare.cropping_past import Past
 from mien.prepare.cropping_writing import Crop, Cropped, Writer
 from mien.prepare.manifest import Manifest, stamp
 from mien.prepare.places import Naming, Shelter
+from mien.prepare.ray_pipeline import chunk_for
 
 if TYPE_CHECKING:
     import os
@@ -98,7 +98,7 @@ def crop(
         threshold = _threshold(recognizer)
     settings = {
         **asdict(options),
-        "person": [_content(Path(p)) for p in person],
+        "person": [content_sha256(Path(p)) for p in person],
         "match_folder": match_folder,
         "threshold": threshold,
         "model": str(recognizer.identity) if person or match_folder else None,
@@ -210,27 +210,16 @@ def _pieces(
         return writer.draft(cutter(photo, analysis))
 
     job = cutter if cutter.candidates else finished
+    chunk = chunk_for(standing.todo)
+    pieces: Iterator[Piece]
     if cluster is not None:
-        pieces = cluster.pieces(standing.photos(), cutter)
+        pieces = cluster.map(standing.photos(), cutter, embed=cutter.embeds, chunk=chunk)
     else:
-        pieces = recognizer.map(_Counted(standing.photos(), standing.todo), job, embed=cutter.embeds)
+        pieces = recognizer.map(standing.photos(), job, embed=cutter.embeds, chunk=chunk)
     if cutter.candidates:
         pieces = (piece for piece in chosen_by_folder(pieces, threshold) if piece.photo.todo)
     for piece in pieces:
         yield writer.draft(piece) if piece.crops else piece
-
-
-class _Counted:
-    """An iterator that knows about how many are left, which is what the engine divides by."""
-
-    def __init__(self, photos: Iterator[Photo], count: int) -> None:
-        self._photos, self._count = photos, count
-
-    def __iter__(self) -> Iterator[Photo]:
-        return self._photos
-
-    def __length_hint__(self) -> int:
-        return self._count
 
 
 def _reference(recognizer: Recognizer, person: Sequence[str | os.PathLike[str]]) -> Floats:
@@ -250,11 +239,3 @@ def _threshold(recognizer: Recognizer) -> float | None:
         return calibration_for(recognizer.identity).threshold(fmr=VERIFY_FMR)
     except InputError:  # a model without calibration: the likeliest face, and nobody is turned away
         return None
-
-
-def _content(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageError(str(path), f"cannot be read ({error.strerror or error})") from error

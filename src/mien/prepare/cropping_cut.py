@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
     from mien.types import Analysis, Floats, Pixels
 
-__all__ = ["CHOICES", "SIZES", "TEMPLATES", "Choice", "CropOptions", "Cutter", "Photo", "Piece", "central"]
+__all__ = [
+    "CHOICES",
+    "SIZES",
+    "TEMPLATES",
+    "Choice",
+    "CropOptions",
+    "Cutter",
+    "Photo",
+    "Piece",
+    "central",
+    "content_sha256",
+]
 
 Choice: TypeAlias = Literal["main", "largest", "central", "all"]
 """Large and near the middle (see `Faces.main`); the largest; the nearest to the middle; every face."""
@@ -188,7 +199,7 @@ class Cutter:
             return Piece(photo=photo, found=len(analysis.faces), error=error)
 
     def _cut(self, photo: Photo, analysis: Analysis) -> Piece:
-        content = _sha256(photo.path) if photo.todo else ""
+        content = content_sha256(photo.path) if photo.todo else ""
         piece = partial(Piece, photo=photo, sha256=content, found=len(analysis.faces))
         if not len(analysis.faces) or analysis.image is None:
             return piece()
@@ -237,7 +248,8 @@ def central(faces: Faces, size: tuple[int, int]) -> int:
     return int(np.argmin((centres**2).sum(axis=1)))
 
 
-def _sha256(path: Path) -> str:
+def content_sha256(path: Path) -> str:
+    """Checksum of a file, in lower-case hex. Raises ImageError when it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,17 +9,18 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from mien.engine import CHUNK
 from mien.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from mien.prepare.cropping_cut import Cutter, Photo, Piece
     from mien.recognizer import Recognizer
 
-__all__ = ["Cluster", "cluster_of"]
+__all__ = ["Cluster", "chunk_for", "cluster_of"]
 
 _SHARD: Final = 64  # photos a task: some tenths of a second of work, so that a dead worker costs little
+_CHUNKS: Final = 64  # of a short run: enough to share the work evenly
 _SHARDS_AT_ONCE: Final = 1024  # described to the cluster at a time, so that millions of photos are never in its memory
 
 
@@ -45,15 +46,15 @@ class Cluster:
     def __post_init__(self) -> None:
         _ray()
 
-    def pieces(self, photos: Iterable[Photo], cutter: Cutter) -> Iterator[Piece]:
-        """The pieces of photos, in order."""
-        yield from self.over(photos, cutter, embed=cutter.embeds)
+    def map(self, photos: Iterable[Any], job: Callable[..., Any], *, embed: bool, chunk: int) -> Iterator[Any]:
+        """What `job` makes of every photo and its analysis, in order; see `Recognizer.map`.
 
-    def over(self, photos: Iterable[Any], job: Callable[..., Any], *, embed: bool) -> Iterator[Any]:
-        """What `job` makes of every photo and its analysis, in order; see `Recognizer.map`."""
+        Shards are whole numbers of chunks, so that the same pictures meet in a batch as on one machine.
+        """
         ray = _ray()
         source = iter(photos)
-        shards = iter(lambda: list(itertools.islice(source, self.shard)), [])
+        size = max(1, self.shard // chunk) * chunk
+        shards = iter(lambda: list(itertools.islice(source, size)), [])
         own = _connect(self.address)
         try:
             context = ray.data.DataContext.get_current()
@@ -63,7 +64,7 @@ class Cluster:
             while wave := [{"shard": pickle.dumps(shard)} for shard in itertools.islice(shards, _SHARDS_AT_ONCE)]:
                 made = ray.data.from_items(wave, override_num_blocks=len(wave)).map(
                     _Worker,
-                    fn_constructor_args=(self.recognizer, job, embed),
+                    fn_constructor_args=(self.recognizer, job, embed, chunk),
                     compute=ray.data.ActorPoolStrategy(size=min(workers, len(wave))),
                     num_cpus=1,
                 )
@@ -78,12 +79,18 @@ class Cluster:
 class _Worker:
     """An actor: models are loaded once, a shard at a time is worked on."""
 
-    def __init__(self, recognizer: Callable[[], Recognizer], job: Callable[..., Any], embed: bool) -> None:
-        self._recognizer, self._job, self._embed = recognizer(), job, embed
+    def __init__(self, recognizer: Callable[[], Recognizer], job: Callable[..., Any], embed: bool, chunk: int) -> None:
+        self._recognizer, self._job = recognizer(), job
+        self._options: dict[str, Any] = {"embed": embed, "chunk": chunk}
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         shard = pickle.loads(row["shard"])  # noqa: S301
-        return {"done": pickle.dumps(list(self._recognizer.map(shard, self._job, embed=self._embed)))}
+        return {"done": pickle.dumps(list(self._recognizer.map(shard, self._job, **self._options)))}
+
+
+def chunk_for(photos: int) -> int:
+    """Photos of one batch, by the length of the run alone: the same on one machine, whatever its cores, and on many."""
+    return min(max(photos // _CHUNKS, 1), CHUNK)
 
 
 def cluster_of(
