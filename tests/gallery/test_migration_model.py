@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mien.errors import GalleryError, GalleryModelError, InputError, NotFoundError, UnsupportedError
+from mien.errors import GalleryError, GalleryModelError, ImageError, InputError, NotFoundError, UnsupportedError
 from mien.gallery import Gallery, migration, open_home
 from mien.gallery.copying import copy
 from mien.gallery.crops import encoded_crop, places_in_crop
@@ -23,7 +23,7 @@ from mien.gallery.records import FaceRecord
 from mien.gallery.reembedding import originals_in
 from mien.gallery.sealing import PLAIN
 from mien.match import calibrate
-from mien.types import Face, Faces, ModelIdentity
+from mien.types import Analysis, Face, Faces, ModelIdentity
 
 _spec = importlib.util.spec_from_file_location("migration_fakes", Path(__file__).with_name("fakes.py"))
 fakes = importlib.util.module_from_spec(_spec)
@@ -223,6 +223,39 @@ def test_a_face_that_is_not_found_again_is_missing_or_its_crop_is_taken(opened, 
     }
     (dee,) = home.faces("Dee")
     np.testing.assert_array_equal(home.staged_embeddings([dee.id])[dee.id], new_embedding("Dee", "0"))
+
+
+def test_a_face_that_is_overlooked_in_its_crop_is_looked_for_in_twice_its_size(opened, tmp_path):
+    """A detector that finds a white square from 40 pixels on; another one looks in from the side."""
+    import io
+
+    from PIL import Image
+
+    class Shortsighted(NewAnalyzer):
+        def _one(self, image):
+            if isinstance(image, bytes) and not image.startswith(b"\xff\xd8"):
+                return Analysis.failed("crop", ImageError("crop", "is not a picture"))
+            pixels = image if isinstance(image, np.ndarray) else np.asarray(Image.open(io.BytesIO(image)))
+            boxes = []
+            for colour in (0, 1):
+                rows, columns = np.nonzero(pixels[..., colour] > 127)
+                if len(rows) and np.ptp(columns) >= 40:
+                    boxes.append((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+            self.analysed += 1
+            found = Faces(np.array(boxes, np.float32).reshape(-1, 4), [1] * len(boxes), np.zeros((len(boxes), 5, 2)))
+            rows = np.stack([new_embedding(f"box {i}") for i in range(3)])[3 - len(boxes) :]
+            return Analysis("crop", (pixels.shape[1], pixels.shape[0]), found, rows)
+
+    home = opened()
+    pixels = np.zeros((300, 300, 3), np.uint8)
+    pixels[100:130, 100:130, 0] = 255  # the face, 30 pixels
+    face = Face((100, 100, 130, 130), 1.0, ((0, 0),) * 5)
+    plain = FaceRecord(fakes.embedding("Ivy", "0"), "ivy", None, face, crop=encoded_crop(pixels, Faces.of(face)))
+    home.add([("Ivy", [plain])], OLD)
+    report = migration.stage(home, (analyzer := Shortsighted()))
+    assert report.from_crops == 1
+    assert [one.name for one in report.missing if one.name == "Ivy"] == []
+    assert analyzer.analysed > 1
 
 
 def test_without_a_box_only_an_unmistakable_face_is_taken(opened, originals):

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+import cv2
 import numpy as np
 
 from mien.detect.boxes import overlaps
-from mien.errors import ModelError
+from mien.errors import ImageError, ModelError
 from mien.gallery.crops import places_in_crop
 from mien.gallery.sources import content_sha256
-from mien.images import list_images
+from mien.images import decode, list_images
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Reembedded", "Source", "originals_in", "reembedded"]
 
 Source: TypeAlias = Literal["original", "crop"]
+
+_LARGER: Final = 2
 
 _SAME_PLACE: Final = 0.3
 """Overlap (IoU) from which a face is the one that stood there; two detectors' boxes of one face share 0.5 and more."""
@@ -108,8 +111,15 @@ def reembedded(
             cropped.append(found.whose)
         else:
             yield found
+    unseen: list[WhoseFace] = []
     crops = ((crop_of(one.face.id) or b"", [one]) for one in cropped)
-    yield from _analysed(crops, analyzer, "crop", _in_crop)
+    for found in _analysed(crops, analyzer, "crop", _in_crop):
+        if found.embedding is None:
+            unseen.append(found.whose)
+        else:
+            yield found
+    enlarged = ((_enlarged(crop_of(one.face.id) or b""), [one]) for one in unseen)
+    yield from _analysed(enlarged, analyzer, "crop", _in_enlarged)
 
 
 def _analysed(
@@ -148,12 +158,26 @@ def _in_original(analysis: Analysis, one: WhoseFace) -> int | str:
     return best if share >= _SAME_PLACE else "no face is found where it stood in its picture"
 
 
-def _in_crop(analysis: Analysis, one: WhoseFace) -> int | str:
+def _enlarged(crop: bytes) -> Any:  # noqa: ANN401 - a picture
+    """A crop in twice its size: detectors overlook the smallest faces where a picture shows little else."""
+    try:
+        pixels = decode(crop).pixels
+    except ImageError:
+        return crop  # and the analyzer says why
+    return cv2.resize(pixels, None, fx=_LARGER, fy=_LARGER, interpolation=cv2.INTER_CUBIC)
+
+
+def _in_enlarged(analysis: Analysis, one: WhoseFace) -> int | str:
+    return _in_crop(analysis, one, scale=_LARGER)
+
+
+def _in_crop(analysis: Analysis, one: WhoseFace, *, scale: int = 1) -> int | str:
     """The face of a crop that it was cut for: others may look in from its side."""
     if one.face.face is None:
         return analysis.main()
-    for place in places_in_crop(one.face.face.box, analysis.size):
-        best, share = _nearest(place, analysis)
+    width, height = analysis.size
+    for place in places_in_crop(one.face.face.box, (width // scale, height // scale)):
+        best, share = _nearest(place * np.float32(scale), analysis)
         if share >= _SAME_PLACE:
             return best
     return "no face is found in the middle of its crop"
