@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Advance: TypeAlias = Callable[[int], None]
 
-__all__ = ["PLACINGS", "People", "Placed", "Placing", "place", "read_people", "select", "split"]
+__all__ = ["PLACINGS", "People", "Placed", "Placing", "place", "put_picture", "read_people", "select", "split"]
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ def place(people: People, root: Path, target: Path, how: Placing, *, advance: Ad
             return Placed(len(pictures), 0)
         there = 0
         for path in pictures:
-            there += _put(path, target / path.relative_to(root), how)
+            there += put_picture(path, target / path.relative_to(root), how)
             if advance:
                 advance(1)
     except OSError as error:
@@ -148,8 +148,13 @@ def place(people: People, root: Path, target: Path, how: Placing, *, advance: Ad
     return Placed(len(pictures) - there, there)
 
 
-def _put(source: Path, place_at: Path, how: Placing) -> bool:
-    """Place one picture; returns whether it was there already."""
+def put_picture(source: Path, place_at: Path, how: Placing) -> bool:
+    """Copy or link one picture to its place; returns whether it was there already.
+
+    Raises:
+        InputError: another file is there, or no hard link can be made.
+        OSError: it cannot be written.
+    """
     place_at.parent.mkdir(parents=True, exist_ok=True)
     if place_at.exists() or place_at.is_symlink():
         if place_at.is_symlink() or not (place_at.samefile(source) or _alike(place_at, source)):
