@@ -3,8 +3,8 @@
     python benchmarks/migration.py --lfw LFW --people lists/peopleDevTest.txt
 
 People with three pictures or more are drawn; two pictures of each are enrolled with the preset fast, the others are
-asked for, with one picture of each of 400 strangers. The gallery is then changed to accurate: from kept crops, from originals
-under other names, and half and half; and rolled back. A new enrolment with accurate is what it is measured against.
+asked for, with one picture of each of 400 strangers. The gallery is then changed to accurate: from kept crops, from
+originals under other names, and half and half; and rolled back. It is measured against a new enrolment with accurate.
 """
 
 from __future__ import annotations
