@@ -55,8 +55,8 @@ class Places:
 
     def place(self, source: Path, mark: str = "") -> Path:
         """Where the picture made from `source` belongs; `mark` goes between its stem and its suffix."""
-        relative = self._relative[source]
-        return self._root / relative.with_name(f"{relative.stem}{mark}{relative.suffix}")
+        relative = self._root / self._relative[source]
+        return relative.with_name(f"{relative.stem}{mark}{relative.suffix}")
 
     def open(self, target: Path) -> None:
         """Make the folder of `target`, a place, ready.

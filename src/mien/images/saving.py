@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 from PIL import Image as PillowImage
 
 from mien.errors import ImageError
@@ -52,7 +53,7 @@ def save(image: Image, path: str | os.PathLike[str], *, quality: int = 92) -> Pa
     """
     target = Path(path)
     shown = printable(str(target))
-    kind, options = _format(target, quality)
+    kind, options = _format(target.suffix, shown, quality)
     draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
     try:
         try:
@@ -68,26 +69,28 @@ def save(image: Image, path: str | os.PathLike[str], *, quality: int = 92) -> Pa
 
 
 def encode(image: Image, suffix: str, *, quality: int = 92) -> bytes:
-    """The bytes that `save` writes into a file whose name ends in `suffix`.
+    """A picture as the bytes of a file whose name ends in `suffix`; as `save`, and for small JPEGs faster.
 
     Raises:
         ImageError: the suffix is none of `WRITABLE_SUFFIXES`, or the format cannot hold the picture.
     """
-    kind, options = _format(Path(f"{image.source}{suffix}"), quality)
-    file = io.BytesIO()
+    kind, options = _format(suffix, image.source, quality)
     try:
+        if kind == "JPEG":
+            _, data = cv2.imencode(".jpg", image.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            return data.tobytes()
+        file = io.BytesIO()
         PillowImage.fromarray(image.pixels).save(file, format=kind, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, cv2.error) as error:
         raise ImageError(image.source, f"cannot be written as {kind} ({error})") from error
     return file.getvalue()
 
 
-def _format(target: Path, quality: int) -> tuple[str, dict[str, Any]]:
-    """The format that a name's suffix asks for, and its options."""
-    shown = printable(str(target))
-    kind = _FORMATS.get(target.suffix.lower())
+def _format(suffix: str, shown: str, quality: int) -> tuple[str, dict[str, Any]]:
+    """The format that a suffix asks for, and its options."""
+    kind = _FORMATS.get(suffix.lower())
     if kind is None:
-        raise ImageError(shown, f"expected a name that ends in one of {', '.join(_FORMATS)}, got {target.suffix!r}")
+        raise ImageError(shown, f"expected a name that ends in one of {', '.join(_FORMATS)}, got {suffix!r}")
     if not 1 <= quality <= 100:
         raise ImageError(shown, f"expected a quality of 1 to 100, got {quality}")
     return kind, {"quality": quality} if kind in ("JPEG", "WEBP") else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from mien.prepare.places import Naming, Shelter
 from mien.prepare.ray_pipeline import chunk_for
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping, Sequence
 
     from mien.prepare.ray_pipeline import Cluster
@@ -185,14 +185,15 @@ class _Standing:
                     yield from (replace(photo, todo=not flag) for photo, flag in block)
 
     def _named(self) -> Iterator[Photo]:
-        naming = Naming([self._root])
+        naming, base = Naming([self._root]), os.path.join(self._root, "")  # noqa: PTH118
         for path in self._photos:
             try:
                 marks = stamp(path)
             except (OSError, ValueError):
                 marks = {}
-            name = path.relative_to(self._root) if path.is_relative_to(self._root) else Path(path.name)
-            yield Photo(path, name.as_posix(), naming.name(path), marks)
+            text = os.fspath(path)
+            name = text[len(base) :] if text.startswith(base) else path.name
+            yield Photo(path, name if os.sep == "/" else name.replace(os.sep, "/"), naming.name(path), marks)
 
 
 def _pieces(

@@ -10,7 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -107,7 +107,7 @@ class Photo:
 
     path: Path
     name: str
-    place: Path
+    place: str
     marks: dict[str, int]
     todo: bool = True
 
@@ -115,9 +115,12 @@ class Photo:
         """The file's path."""
         return os.fspath(self.path)
 
-    def numbered(self, mark: str) -> Path:
+    def numbered(self, mark: str) -> str:
         """`place` with a mark between stem and suffix."""
-        return self.place.with_name(f"{self.place.stem}{mark}{self.place.suffix}") if mark else self.place
+        if not mark:
+            return self.place
+        stem, suffix = os.path.splitext(self.place)  # noqa: PTH122
+        return f"{stem}{mark}{suffix}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,22 +209,17 @@ class Cutter:
         chosen, similarity, reason = self._choose(analysis)
         if reason:
             return piece(reason=reason, similarity=similarity)
-        faces, main = analysis.faces.take(chosen), analysis.main()
-        made = piece(
-            faces=faces,
-            embeddings=analysis.embeddings[chosen],
-            similarity=similarity,
-            main=chosen.index(main) if main in chosen else -1,
-        )
-        if not photo.todo:
-            return made
-        chips = self.options.cut(analysis.image.pixels, faces, analysis.turns)
-        suffix = photo.place.suffix
-        return replace(
-            made,
-            crops=tuple(encode(Image(chip, analysis.source), suffix, quality=_QUALITY) for chip in chips),
-            sizes=tuple((chip.shape[1], chip.shape[0]) for chip in chips),
-        )
+        faces = analysis.faces if len(chosen) == len(analysis.faces) else analysis.faces.take(chosen)
+        found: dict[str, Any] = {"faces": faces, "similarity": similarity}
+        if self.candidates:
+            main = analysis.main()
+            found |= {"embeddings": analysis.embeddings[chosen], "main": main if main in chosen else -1}
+        if photo.todo:
+            chips = self.options.cut(analysis.image.pixels, faces, analysis.turns)
+            suffix = os.path.splitext(photo.place)[1]  # noqa: PTH122
+            found["crops"] = tuple(encode(Image(chip, analysis.source), suffix, quality=_QUALITY) for chip in chips)
+            found["sizes"] = tuple((chip.shape[1], chip.shape[0]) for chip in chips)
+        return piece(**found)
 
     def _choose(self, analysis: Analysis) -> tuple[list[int], float | None, str]:
         """Indices of the chosen faces, similarity to the person, and why there is none."""
@@ -233,13 +231,14 @@ class Cutter:
             best = int(scores.argmax())
             similarity = float(scores[best])
             return [best], similarity, "" if similarity >= self.threshold else "not the person"
-        choices: dict[Choice, Callable[[], list[int]]] = {
-            "main": lambda: [analysis.main()],
-            "largest": lambda: [0],
-            "central": lambda: [central(faces, analysis.size)],
-            "all": lambda: list(range(len(faces))),
+        if self.options.choose == "all" or len(faces) == 1:
+            return list(range(len(faces))), None, ""
+        rules: dict[Choice, Callable[[tuple[int, int]], int]] = {
+            "main": faces.main,
+            "largest": lambda _size: 0,
+            "central": partial(central, faces),
         }
-        return choices[self.options.choose](), None, ""
+        return [rules[self.options.choose](analysis.size)], None, ""
 
 
 def central(faces: Faces, size: tuple[int, int]) -> int:

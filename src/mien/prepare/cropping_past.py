@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -63,7 +64,7 @@ class Past:
         if known is not None and not known.startswith("failed"):
             return known
         try:
-            crop = (self._folder / photo.numbered(self._first)).stat()
+            crop = os.stat(os.path.join(self._folder, photo.numbered(self._first)))  # noqa: PTH116, PTH118
         except (OSError, ValueError):
             return None
         if key in self._cut:

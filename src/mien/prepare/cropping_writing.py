@@ -7,19 +7,19 @@ what is there without a line is somebody else's.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
 import time
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mien.errors import ImageError, InputError, MienError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from mien.prepare.cropping_cut import Photo, Piece
     from mien.prepare.cropping_past import Past
@@ -89,7 +89,8 @@ class Writer:
         self._folder, self._manifest, self._shelter, self._past = folder, manifest, shelter, past
         self._numbered = numbered
         self._lock = threading.Lock()
-        self._pending: list[tuple[Cropped, Entry | None, list[tuple[Path, Path]]]] = []
+        self._old: set[str] = set()  # places where something is that will be replaced
+        self._pending: list[tuple[Cropped, Entry | None, list[tuple[str, str]]]] = []
         self._last = time.monotonic()
 
     def draft(self, piece: Piece) -> Piece:
@@ -97,13 +98,13 @@ class Writer:
         try:
             for place, crop in zip(self._places(piece), piece.crops, strict=True):
                 with self._lock:
-                    self._shelter.open(place)
-                if place.is_dir():
-                    raise ImageError(str(place), "expected a place for a file, got a folder")
+                    if self._shelter.open(place):
+                        self._old.add(place)
                 try:
-                    _hidden(place).write_bytes(crop)
+                    with open(_hidden(place), "wb") as file:  # noqa: PTH123
+                        file.write(crop)
                 except OSError as error:
-                    raise ImageError(str(place), f"cannot be written ({error.strerror or error})") from error
+                    raise ImageError(place, f"cannot be written ({error.strerror or error})") from error
         except MienError as error:
             return replace(piece, error=error, crops=())
         return replace(piece, crops=())
@@ -123,16 +124,18 @@ class Writer:
             cropped = Cropped(photo.path, "failed", faces=piece.found, error=piece.error)
             self._pending.append((cropped, None if known else entry, []))
             return
-        for place, size, face in zip(self._places(piece), piece.sizes, piece.faces, strict=True):
-            crops.append(Crop(place, size, face, piece.similarity))
+        places = self._places(piece)
+        for place, size, face in zip(places, piece.sizes, piece.faces, strict=True):
+            crops.append(Crop(Path(place), size, face, piece.similarity))
         decision = "cut" if crops else piece.reason or "no face"
         entry = {**_of(photo), "sha256": piece.sha256, "decision": decision, "faces": piece.found}
         if piece.similarity is not None:
             entry["similarity"] = round(piece.similarity, 5)
         if crops:
-            entry["crops"] = [self._record(crop) for crop in crops]
+            files = self._relative(piece)
+            entry["crops"] = [_record(file, crop) for file, crop in zip(files, crops, strict=True)]
         # The first crop last: while it has no name, the photo is not done.
-        moves = [(_hidden(crop.file), crop.file) for crop in reversed(crops)]
+        moves = [(_hidden(place), place) for place in reversed(places)]
         self._pending.append((Cropped(photo.path, decision, faces=piece.found, crops=tuple(crops)), entry, moves))
 
     def ready(self) -> Iterator[Cropped]:
@@ -145,36 +148,44 @@ class Writer:
         pending, self._pending = self._pending, []
         moves = [move for _, _, both in pending for move in both]
         try:
-            for _, place in moves:  # what is to be replaced goes first, or a kill would leave it as if it were new
-                place.unlink(missing_ok=True)
+            # What is to be replaced goes first, or a kill would leave it as if it were new.
+            for place in [place for _, place in moves if place in self._old]:
+                self._old.discard(place)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place)  # noqa: PTH108
             self._manifest.add(entry for _, entry, _ in pending if entry is not None)
             for draft, place in moves:
-                draft.replace(place)
+                os.replace(draft, place)  # noqa: PTH105
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be written ({error.strerror or error})") from error
         self._last = time.monotonic()
         yield from (cropped for cropped, _, _ in pending)
 
-    def _places(self, piece: Piece) -> list[Path]:
-        if not self._numbered:
-            return [self._folder / piece.photo.place] * len(piece.faces)
-        return [self._folder / piece.photo.numbered(f"~{i + 1}") for i in range(len(piece.faces))]
+    def _places(self, piece: Piece) -> list[str]:
+        return [os.path.join(self._folder, file) for file in self._relative(piece)]  # noqa: PTH118
 
-    def _record(self, crop: Crop) -> dict[str, Any]:
-        return {
-            "file": crop.file.relative_to(self._folder).as_posix(),
-            "size": list(crop.size),
-            "box": [round(v, 2) for v in crop.face.box],
-            "score": round(crop.face.score, 4),
-            "landmarks": [[round(x, 2), round(y, 2)] for x, y in crop.face.landmarks],
-        }
+    def _relative(self, piece: Piece) -> list[str]:
+        if not self._numbered:
+            return [piece.photo.place] * len(piece.faces)
+        return [piece.photo.numbered(f"~{i + 1}") for i in range(len(piece.faces))]
+
+
+def _record(file: str, crop: Crop) -> dict[str, Any]:
+    return {
+        "file": file if os.sep == "/" else file.replace(os.sep, "/"),
+        "size": list(crop.size),
+        "box": [round(v, 2) for v in crop.face.box],
+        "score": round(crop.face.score, 4),
+        "landmarks": [[round(x, 2), round(y, 2)] for x, y in crop.face.landmarks],
+    }
 
 
 def _of(photo: Photo) -> Entry:
-    return {"source": PurePath(photo.name).as_posix(), **photo.marks}
+    return {"source": photo.name, **photo.marks}
 
 
-def _hidden(place: Path) -> Path:
+def _hidden(place: str) -> str:
     """The name under which a crop waits until the manifest tells of it: the same in each run."""
-    mark = hashlib.blake2b(os.fsencode(place.name), digest_size=8).hexdigest()
-    return place.with_name(f".mien-{mark}.part")
+    folder, name = os.path.split(place)
+    mark = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+    return os.path.join(folder, f".mien-{mark}.part")  # noqa: PTH118

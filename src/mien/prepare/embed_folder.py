@@ -184,7 +184,7 @@ def _photos(photos: Sequence[Path], root: Path) -> Iterator[Photo]:
             marks = stamp(path)
         except (OSError, ValueError):
             marks = {}
-        yield Photo(path, path.relative_to(root).as_posix(), Path(path.name), marks)
+        yield Photo(path, path.relative_to(root).as_posix(), path.name, marks)
 
 
 class _Done:

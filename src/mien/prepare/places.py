@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,27 +30,29 @@ class Naming:
     """
 
     def __init__(self, bases: Sequence[Path] = ()) -> None:
-        self._bases = bases
+        # Names are worked on as text: for a million files, paths as objects would cost more than cutting small faces.
+        self._bases = [os.path.join(base, "") for base in bases]  # noqa: PTH118
         self._taken: set[int] = set()
 
-    def name(self, source: Path) -> Path:
+    def name(self, source: Path) -> str:
         """The next source's name, relative to the output folder."""
-        relative = self._below(source)
-        if relative.suffix.lower() not in WRITABLE_SUFFIXES:
-            relative = relative.with_name(relative.name + ".png")
-        candidate, number = relative, 1
+        relative = self._below(os.fspath(source))
+        stem, suffix = os.path.splitext(relative)  # noqa: PTH122
+        if suffix.lower() not in WRITABLE_SUFFIXES:
+            stem, suffix = relative, ".png"
+        candidate, number = stem + suffix, 1
         while (key := _folded(candidate)) in self._taken:
             number += 1
-            candidate = relative.with_name(f"{relative.stem}~{number}{relative.suffix}")
+            candidate = f"{stem}~{number}{suffix}"
         self._taken.add(key)
         return candidate
 
-    def _below(self, source: Path) -> Path:
+    def _below(self, source: str) -> str:
         for base in self._bases:
-            if source != base and source.is_relative_to(base):
-                relative = source.relative_to(base)
-                return Path(relative.name) if ".." in relative.parts else relative
-        return Path(source.name)
+            if source.startswith(base):
+                relative = source[len(base) :]
+                return os.path.basename(source) if ".." in relative.split(os.sep) else relative  # noqa: PTH119, PTH206
+        return os.path.basename(source)  # noqa: PTH119
 
 
 class Shelter:
@@ -69,25 +72,48 @@ class Shelter:
         self._root = root
         self._sources = sources
         self._identities: set[tuple[int, int]] | None = None
-        self._ready: Path | None = None
+        self._ready: str | None = None
+        self._real: Path | None = None
+        self._safe: str | None = None  # a folder that is below the root
 
-    def open(self, target: Path) -> None:
-        """Make the folder of `target` ready.
+    def open(self, target: str | os.PathLike[str]) -> bool:
+        """Make the folder of `target` ready. Returns whether something would be replaced.
 
         Raises:
-            InputError: it would lie outside the root (through a link), or it is a source.
+            InputError: it would lie outside the root (through a link), it is a source, or a folder is there.
         """
-        if target.parent != self._ready:
-            # A link below the root may lead anywhere: look where the path really ends before anything is made there.
-            if not target.parent.resolve().is_relative_to(self._root.resolve()):
-                raise InputError(f"{target}: lies outside {self._root} because a link leads there; refused")
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"{target.parent}: the folder cannot be made ({error.strerror or error})") from error
-            self._ready = target.parent
-        if target.exists() and file_identity(target) in self._files():
+        parent = os.path.dirname(target)  # noqa: PTH120
+        if parent != self._ready:
+            self._make(parent, target)
+            self._ready = parent
+        try:
+            status = os.stat(target)  # noqa: PTH116
+        except OSError:
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{target}: expected a place for a file, got a folder")
+        if (status.st_dev, status.st_ino) in self._files():
             raise InputError(f"{target}: is one of the pictures to look at; choose another folder")
+        return True
+
+    def _make(self, parent: str, target: object) -> None:
+        try:
+            if os.path.dirname(parent) == self._safe:  # noqa: PTH120
+                try:
+                    os.mkdir(parent)  # noqa: PTH102
+                except FileExistsError:
+                    pass
+                else:
+                    return  # a folder that was made just now, in one that is no link, is none either
+            # A link below the root may lead anywhere: look where the path really ends before anything is made there.
+            self._real = self._real or self._root.resolve()
+            folder = Path(parent)
+            if not folder.resolve().is_relative_to(self._real):
+                raise InputError(f"{target}: lies outside {self._root} because a link leads there; refused")
+            folder.mkdir(parents=True, exist_ok=True)
+            self._safe = os.path.dirname(parent) if folder.parent.resolve().is_relative_to(self._real) else None  # noqa: PTH120
+        except OSError as error:
+            raise InputError(f"{parent}: the folder cannot be made ({error.strerror or error})") from error
 
     def _files(self) -> set[tuple[int, int]]:
         if self._identities is None:
@@ -104,6 +130,6 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _folded(name: Path) -> int:
-    text = unicodedata.normalize("NFC", os.fspath(name)).casefold()
+def _folded(name: str) -> int:
+    text = unicodedata.normalize("NFC", name).casefold()
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Cluster", "chunk_for", "cluster_of"]
 
 _SHARD: Final = 64  # photos a task: some tenths of a second of work, so that a dead worker costs little
-_CHUNKS: Final = 64  # of a short run: enough to share the work evenly
+_CHUNKS: Final = 24  # of a short run: enough to share the work evenly
 _SHARDS_AT_ONCE: Final = 1024  # described to the cluster at a time, so that millions of photos are never in its memory
 
 
