@@ -67,13 +67,14 @@ class CopyRules:
     alike: float
     bits: int = 4
     bits_alone: int = 2
-    face: float = 0.28
-    candidates: int = 6
+    face: float = 0.38
+    candidates: int = 8
 
     @classmethod
     def of(cls, calibration: Calibration) -> CopyRules:
         """The rules for a model: copies score at least one standard deviation above the mean of one person's pairs."""
-        return cls(alike=calibration.genuine.mean + calibration.genuine.sd)
+        mean, sd = calibration.genuine.mean, calibration.genuine.sd
+        return cls(alike=mean + min(sd, (1 - mean) / 2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,17 +218,20 @@ def _same_photos(
 def _candidates(pictures: Faced, rules: CopyRules, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> list[Copy]:
     """Pairs whose faces are alike in both ways: of each row at most some, the most alike."""
     prints = pictures.prints.rows
-    i, j = np.nonzero(pictures.vectors[rows] @ pictures.vectors[columns].T >= rules.alike)
-    a, b = rows[i], columns[j]
-    keep = a != b
-    a, b = a[keep], b[keep]
+    scores = pictures.vectors[rows] @ pictures.vectors[columns].T
+    i, j = np.nonzero(scores >= rules.alike)
+    keep = rows[i] != columns[j]
+    i, j = i[keep], j[keep]
+    a, b, cosine = rows[i], columns[j], scores[i, j]
     pairs: list[Copy] = []
     for start in range(0, len(a), _AT_ONCE // 64):  # unpacked bits take much room
         x, y = a[start : start + _AT_ONCE // 64], b[start : start + _AT_ONCE // 64]
         plain = face_distances(prints["face"][x], prints["face"][y])
         turned = face_distances(prints["face"][x], prints["face_mirrored"][y])
         near = np.minimum(plain, turned)
-        order = np.lexsort((near, x))
+        # Both ways of being alike count: where the landmarks are poor, fingerprints differ more than embeddings.
+        unlike = near / rules.face + (1 - cosine[start : start + len(x)]) / max(1 - rules.alike, 1e-6)
+        order = np.lexsort((unlike, x))
         order = order[near[order] <= rules.face]
         first = np.searchsorted(x[order], x[order])  # where the row's candidates begin
         order = order[np.arange(len(order)) - first < rules.candidates]

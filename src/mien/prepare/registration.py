@@ -26,6 +26,8 @@ _TEMPLATE: Final = (np.asarray(ARCFACE_112, np.float64) - 56) * (_SIDE / 112 * _
 _BLUR: Final = 1.2  # pixels; noise and JPEG blocks count little
 _DETAIL: Final = 5.0  # pixels; light that changes more slowly is left out of `detail`
 _LEAST: Final = 0.15  # share of the chip that both must show
+_STRETCH: Final = 0.25  # and turn, at most
+_SHIFT: Final = 0.15  # of the chip
 _ROUNDS: Final = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-5
 _EYES_AND_MOUTH: Final = (1, 0, 2, 4, 3)  # landmarks of a mirrored face, in image order again
 
@@ -95,12 +97,18 @@ def overlay(a: Pixels, shown_a: Pixels, b: Pixels, shown_b: Pixels) -> Overlay |
         _, matrix = cv2.findTransformECC(a, b, matrix, cv2.MOTION_AFFINE, _ROUNDS, inner, 1)
     except cv2.error:  # it does not converge: they are not alike
         return None
+    # The faces lie over each other already: a map that stretches much fits noise to noise.
+    if np.abs(matrix[:, :2] - np.eye(2)).max() > _STRETCH or np.abs(
+        matrix @ (side / 2, side / 2, 1) - side / 2
+    ).max() > (_SHIFT * side):
+        return None
     way = cv2.WARP_INVERSE_MAP
-    laid = cv2.warpAffine(b, matrix, (side, side), flags=cv2.INTER_LINEAR | way)
+    # Details are taken before b is laid over a: beyond its border there would be an edge.
+    laid, details = (cv2.warpAffine(x, matrix, (side, side), flags=cv2.INTER_LINEAR | way) for x in (b, _detail(b)))
     shown = (shown_a > 0) & (cv2.warpAffine(shown_b, matrix, (side, side), flags=cv2.INTER_NEAREST | way) > 0)
     if shown.mean() < _LEAST:
         return None
-    return Overlay(_correlation(a[shown], laid[shown]), _correlation(_detail(a)[shown], _detail(laid)[shown]))
+    return Overlay(_correlation(a[shown], laid[shown]), _correlation(_detail(a)[shown], details[shown]))
 
 
 def _read_chip(path: Path, face: bytes, *, mirrored: bool) -> tuple[Pixels, Pixels]:
