@@ -30,6 +30,8 @@ _FORMATS: Final = {
     ".ppm": "PPM",
 }
 
+_LONGEST_SIDE: Final = 65_500  # of a JPEG that OpenCV writes
+
 WRITABLE_SUFFIXES: Final = frozenset(_FORMATS)
 """Suffixes, in lower case, of the pictures that `save` writes."""
 
@@ -76,7 +78,7 @@ def encode(image: Image, suffix: str, *, quality: int = 92) -> bytes:
     """
     kind, options = _format(suffix, image.source, quality)
     try:
-        if kind == "JPEG":
+        if kind == "JPEG" and max(image.size) <= _LONGEST_SIDE:
             _, data = cv2.imencode(".jpg", image.pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
             return data.tobytes()
         file = io.BytesIO()
