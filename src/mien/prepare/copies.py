@@ -68,7 +68,7 @@ class CopyRules:
     bits: int = 4
     bits_alone: int = 2
     face: float = 0.38
-    candidates: int = 8
+    candidates: int = 4
 
     @classmethod
     def of(cls, calibration: Calibration) -> CopyRules:

@@ -28,7 +28,7 @@ _DETAIL: Final = 5.0  # pixels; light that changes more slowly is left out of `d
 _LEAST: Final = 0.15  # share of the chip that both must show
 _STRETCH: Final = 0.25  # and turn, at most
 _SHIFT: Final = 0.15  # of the chip
-_ROUNDS: Final = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-5
+_ROUNDS: Final = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 25, 1e-4
 _EYES_AND_MOUTH: Final = (1, 0, 2, 4, 3)  # landmarks of a mirrored face, in image order again
 
 
