@@ -1,0 +1,209 @@
+"""Time and peak memory of one classification step (forward and backward): mien's head beside its peers, in one run.
+
+    pip install "pytorch-metric-learning==2.9.0"
+    python benchmarks/train_head.py                # about six minutes, up to 13 GiB
+    python benchmarks/train_head.py --small        # the smaller problem only
+
+Float32, two threads, B = 256; every row in processes of its own, in turns, the best time of all rounds counts. Peak
+memory is the highest resident size during a step, less what was resident before it (centres included) and less the
+centres' gradient, in units of B x C x 4 bytes. Peers compute ArcFace (s 64, m 0.5): `pytorch-metric-learning`; the
+margin code most repositories carry (one-hot masks); a lean dense form written for this table (only the target's logit is
+touched). Stock PyTorch has no margin: `F.linear_cross_entropy` as it is, and with its chunked option. A row that passes
+`--limit` GiB is stopped and said not to fit. Writes benchmarks/results/train_head.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+BATCH, SCALE, MARGIN = 256, 64.0, 0.5
+PROBLEMS = {"C=100k D=128": (100_000, 128), "C=1M D=512": (1_000_000, 512)}
+ROWS = (
+    "mien MarginHead ArcFace",
+    "mien MarginHead ArcFace, rate 0.1",
+    "lean dense ArcFace",
+    "one-hot ArcFace",
+    "pytorch-metric-learning ArcFace",
+    "F.linear_cross_entropy",
+    "F.linear_cross_entropy, chunked",
+)
+SAME_LOSS = ROWS[2:5]
+STOCK = ROWS[5:]
+RESULTS = Path(__file__).parent / "results" / "train_head.json"
+
+
+def make(row: str, classes: int, dim: int) -> tuple[Callable, object]:
+    """The loss of (embeddings, labels) and its parameter of centres."""
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+    from torch import nn
+
+    if row.startswith("mien"):
+        from mien.train.heads import MarginHead
+        from mien.train.losses import CombinedMargin
+
+        rate = 0.1 if row.endswith("0.1") else 1.0
+        head = MarginHead(dim, classes, CombinedMargin(m2=MARGIN), SCALE, sample_rate=rate)
+        return head, head.centres
+    if row.startswith("pytorch"):
+        from pytorch_metric_learning.losses import ArcFaceLoss
+
+        loss = ArcFaceLoss(classes, dim, margin=math.degrees(MARGIN), scale=SCALE)
+        return loss, loss.W
+    weight = nn.Parameter(torch.randn(classes, dim) / math.sqrt(dim))
+    cos_m, sin_m = math.cos(MARGIN), math.sin(MARGIN)
+
+    def margined(cosine):
+        added = cosine * cos_m - torch.sqrt((1.0 - cosine * cosine).clamp(1e-12, 1)) * sin_m
+        return torch.where(cosine > -cos_m, added, cosine - MARGIN * sin_m)
+
+    def lean(x, y):
+        logits = F.linear(F.normalize(x), F.normalize(weight)) * SCALE
+        at = y.unsqueeze(1)
+        return F.cross_entropy(logits.scatter(1, at, SCALE * margined(logits.gather(1, at) / SCALE)), y)
+
+    def one_hot(x, y):
+        cosine = F.linear(F.normalize(x), F.normalize(weight))
+        mask = torch.zeros_like(cosine).scatter_(1, y.unsqueeze(1), 1.0)
+        return F.cross_entropy(SCALE * (mask * margined(cosine) + (1.0 - mask) * cosine), y)
+
+    def stock(x, y):
+        return F.linear_cross_entropy(x, weight, y)
+
+    def chunked(x, y):
+        return F.linear_cross_entropy(x, weight, y, options=nn.LinearCrossEntropyOptions())
+
+    return {ROWS[2]: lean, ROWS[3]: one_hot, ROWS[5]: stock, ROWS[6]: chunked}[row], weight
+
+
+def resident(field: str) -> int:
+    """Bytes of a field of this process's status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def measure(row: str, classes: int, dim: int, rounds: int) -> dict[str, float]:
+    """Peak bytes of a step beyond centres and their gradient, seconds a step, and the loss."""
+    import torch
+
+    torch.set_num_threads(2)
+    torch.manual_seed(1)
+    x, y = torch.randn(BATCH, dim), torch.randint(0, classes, (BATCH,))
+
+    def step(loss, weight, labels=y) -> float:
+        leaf = x.clone().requires_grad_()
+        weight.grad = None
+        value = loss(leaf, labels)
+        value.backward()
+        return float(value.detach())
+
+    step(*make(row, 512, dim), y % 512)  # libraries allocate once
+    loss, weight = make(row, classes, dim)
+    weight.requires_grad_()
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    value = step(loss, weight)
+    grad = weight.grad
+    kept = grad._values().numel() if grad.is_sparse else grad.numel()
+    peak = resident("VmHWM") - before - 4 * kept
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        step(loss, weight)
+        seconds.append(time.perf_counter() - start)
+    return {"peak": peak, "seconds": min(seconds), "loss": value}
+
+
+def watched(row: str, problem: str, rounds: int, limit: float) -> dict[str, float] | None:
+    """[measure][] in a process of its own; None where it grew past the limit (GiB)."""
+    command = [sys.executable, __file__, "--row", row, "--problem", problem, "--rounds", str(rounds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        status = Path(f"/proc/{process.pid}/statm")
+        while process.poll() is None:
+            time.sleep(0.05)
+            pages = int((status.read_text().split() or ["0", "0"])[1]) if status.exists() else 0
+            if pages * 4096 > limit * 2**30:
+                process.kill()
+                return None
+        out, err = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{row}: {err[-2000:]}")
+    return json.loads(out.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="the smaller problem only; writes nothing")
+    parser.add_argument("--limit", type=float, default=13.0, help="GiB a row may take")
+    parser.add_argument("--turns", type=int, default=3, help="processes a row, in turns")
+    parser.add_argument("--rounds", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--problem", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.row:
+        print(json.dumps(measure(options.row, *PROBLEMS[options.problem], options.rounds)))
+        return
+    report: dict[str, dict] = {}
+    for problem, (classes, _) in PROBLEMS.items():
+        small = classes <= 100_000
+        if options.small and not small:
+            continue
+        found: dict[str, list] = {row: [] for row in ROWS}
+        for turn in range(options.turns if small else max(1, options.turns - 1)):
+            for row in ROWS:
+                if turn == 0 or None not in found[row]:
+                    found[row].append(watched(row, problem, 10 if small else 2, options.limit))
+        unit = BATCH * classes * 4
+        table = {}
+        for row, runs in found.items():
+            if None in runs:
+                table[row] = None
+                continue
+            best = min(run["seconds"] for run in runs)
+            table[row] = {
+                "seconds": best,
+                "peak_units": max(run["peak"] for run in runs) / unit,
+                "loss": runs[0]["loss"],
+            }
+        own = table[ROWS[0]]["seconds"]
+        print(f"\n{problem}\n{'':36}   s/step  peak/BC4   loss   mien's time over it")
+        for row, values in table.items():
+            if values is None:
+                print(f"{row:36} over {options.limit:g} GiB")
+            else:
+                ratio = own / values["seconds"]
+                print(
+                    f"{row:36} {values['seconds']:8.3f} {values['peak_units']:9.3f} {values['loss']:8.3f} {ratio:8.2f}"
+                )
+        fastest = (
+            min(table[row]["seconds"] for row in SAME_LOSS if table[row]) if any(map(table.get, SAME_LOSS)) else None
+        )
+        ratios = {
+            "over_fastest_same_loss": own / fastest if fastest else None,
+            "over_fastest_stock": own / min(table[row]["seconds"] for row in STOCK if table[row]),
+        }
+        print(json.dumps(ratios))
+        report[problem] = {"rows": table, **ratios}
+    if not options.small:
+        import torch
+
+        head = {
+            "machine": platform.platform(),
+            "torch": torch.__version__,
+            "threads": 2,
+            "batch": BATCH,
+            "dtype": "float32",
+        }
+        RESULTS.write_text(json.dumps({**head, "problems": report}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
