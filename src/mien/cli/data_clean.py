@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -209,7 +208,7 @@ def _aside(folder: Path, rows: list[Row], quarantine: Path | None, *, dry_run: b
     from mien.prepare.quarantine import put_aside
     from mien.prepare.verdicts import MOVES
 
-    todo = [replace(row) for row in rows if row.verdict in MOVES]
+    todo = [row for row in rows if row.verdict in MOVES]
     with progress(len(todo), "Moving") as advance:
         return put_aside(folder, todo, quarantine, dry_run=dry_run, advance=advance)
 
