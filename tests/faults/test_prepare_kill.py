@@ -14,7 +14,7 @@ import pytest
 
 from mien.prepare.manifest import read_manifest
 
-FILES, KILLS = 2000, 6
+FILES, KILLS = 2000, 4
 IN_FLIGHT = 400  # photos that a kill may cost: those between two writes, and what the workers hold
 
 CHILD = """

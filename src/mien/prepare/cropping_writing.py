@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Crop", "Cropped", "Writer"]
 
-_BATCH: Final = 128  # photos between two writes of the manifest
+_BATCH: Final = 256  # photos between two writes of the manifest
 _SECONDS: Final = 1.0  # at most, between them
 
 
