@@ -11,7 +11,9 @@
    of them under names that are spelt otherwise and half under quite other ones, 15 other people, and 200 altered copies
    of A's pictures, in the folders of other, new names. Pictures are re-encoded, scaled, mirrored, cropped (by up to 8 %
    of each side) or grey, or all of it.
-3. LFW against celebs, which share nobody on purpose.
+   The limits for copies were chosen with other seeds, of the same people. Copies found among pictures of one person that
+   nobody put there are listed, and count as neither right nor wrong: celebs holds many photos twice.
+3. Halves of celebs without a shared person, and LFW against celebs: whatever is found is a false alarm.
 
 Rates: precision, the share of what is flagged that was injected; recall, the share of what was injected that is
 flagged; false alarm rate, the share of what could have been flagged wrongly that was. Intervals are Wilson's, 95 %.
@@ -230,7 +232,7 @@ def measure_overlap(celebs: PeopleFolder, calibration, recognizer) -> dict:
     }
     listed = []
     for seed in range(3):
-        rng = np.random.default_rng(100 + seed)
+        rng = np.random.default_rng(300 + seed)
         drawn = rng.permutation(len(celebs.people))
         in_a, only_b = drawn[:35], drawn[35:50]
         both = in_a[:20]
