@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mien.errors import GalleryFileError, InputError
+from mien.gallery.owner_rows import OwnerRows
+from mien.gallery.people import Column, People
 from mien.gallery.records import Negatives, Position
 from mien.gallery.search import ExactIndex
-from mien.match import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mien.gallery.records import Changes, Ids, Known
+    from mien.gallery.records import Changes, Ids
+    from mien.gallery.search import ApproximateIndex
     from mien.types import Floats
 
-__all__ = ["Snapshot"]
+__all__ = ["Found", "Snapshot"]
 
 _SPARSE = 4  # rebuilt without removed faces once they are one in this many
 
 
-def _no_ids() -> Ids:
-    return np.zeros(0, np.int64)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A subject that a search has found.
+
+    Attributes:
+        subject_id: who.
+        face_id: the nearest face.
+        score: cosine to it.
+        against: the highest cosine to the subject's negative exemplars, -1 without any.
+    """
+
+    subject_id: int
+    face_id: int
+    score: float
+    against: float = -1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,17 +51,20 @@ class Snapshot:
 
     Attributes:
         index: the faces; an owner is a subject's id.
-        people: subject id -> what is known of it.
+        people: who they are.
         position: how far the truth was followed.
         negatives: exemplars of who subjects are not, or None.
+        face_ids: of the rows, ascending.
+        lineage: the same for snapshots in which a face has the same place.
     """
 
     index: ExactIndex = field(default_factory=ExactIndex)
-    people: dict[int, Known] = field(default_factory=dict)
+    people: People = field(default_factory=People)
     position: Position = field(default_factory=Position)
     negatives: Negatives | None = None
-    _ids: Ids = field(default_factory=_no_ids)  # ascending
-    _pictures: list[str] = field(default_factory=list)
+    face_ids: Column = field(default_factory=Column)
+    lineage: object = field(default_factory=object)
+    _whose: OwnerRows = field(default_factory=OwnerRows)
 
     def __len__(self) -> int:
         """Number of enrolled faces."""
@@ -60,52 +78,47 @@ class Snapshot:
         """
         if changes.whole and self.position != Position():
             return Snapshot().follow(changes, source)
-        people = self.people
-        if changes.removed or any(i in people for i in changes.people):
-            # Readers hold the old one; a new key alone does not disturb them.
-            people = {i: known for i, known in people.items() if i not in changes.removed}
-        people.update(changes.people)
-        owned = set(np.unique(changes.subject_ids).tolist()) | set(changes.moved.values())
-        if not owned <= people.keys():
+        people = self.people.follow(changes.people, changes.removed)
+        owned = np.union1d(changes.subject_ids, np.array(sorted(changes.moved.values()), np.int64))
+        if not people.holds(owned):
             raise GalleryFileError(f"{source}: holds faces that belong to nobody; restore a backup")
-        index = self.index
-        known = np.array(sorted(changes.moved), np.int64)
-        if len(moved := self._rows(known)):
-            index = index.reassign(moved, np.array([changes.moved[i] for i in self._ids[moved].tolist()], np.int64))
-        gone = self._rows(np.array(sorted(changes.removed_faces), np.int64))
+        index, whose = self.index, self._whose
+        moved = self.face_ids.places(np.array(sorted(changes.moved), np.int64))
+        if len(moved):
+            to = [changes.moved[i] for i in self.face_ids.values[moved].tolist()]
+            index, whose = index.reassign(moved, np.array(to, np.int64)), OwnerRows()
+        gone = self.face_ids.places(np.array(sorted(changes.removed_faces), np.int64))
         if changes.removed:
-            gone = np.union1d(gone, np.flatnonzero(np.isin(index.owners, list(changes.removed))))
+            gone = np.union1d(gone, whose.rows(index, np.array(sorted(changes.removed), np.int64)))
         try:
-            grown = self._grown(changes, index.remove(gone), people)
+            index = index.remove(gone)
+            if len(changes.embeddings):
+                index = index.append(changes.embeddings, changes.subject_ids)
         except InputError as error:
             raise GalleryFileError(f"{source}: {error}; restore a backup") from error
-        return grown._without_gone() if grown.index.gone * _SPARSE > grown.index.count else grown
+        grown = replace(
+            self,
+            index=index,
+            people=people,
+            position=changes.position,
+            negatives=_followed(self.negatives, changes),
+            face_ids=self.face_ids.append(changes.face_ids),
+            _whose=whose,
+        )
+        return grown._without_gone() if index.gone * _SPARSE > index.count else grown
 
-    def _rows(self, face_ids: Ids) -> Ids:
-        """Rows of those of some faces that are here; `face_ids` ascend."""
-        count = self.index.count
-        if not len(face_ids) or not count:
-            return _no_ids()
-        ids = self._ids[:count]
-        at = np.minimum(np.searchsorted(ids, face_ids), count - 1)
-        return np.asarray(at[ids[at] == face_ids], np.int64)
-
-    def _grown(self, changes: Changes, index: ExactIndex, people: dict[int, Known]) -> Snapshot:
-        before, ids, pictures = index.count, self._ids, self._pictures
-        if len(changes.embeddings):
-            index = index.append(changes.embeddings, changes.subject_ids)
-            if index.count > len(ids):  # doubling, as the index itself does
-                ids = np.concatenate([ids[:before], np.empty(max(index.count, 2 * before) - before, np.int64)])
-            ids[before : index.count] = changes.face_ids
-            pictures[before:] = changes.pictures
-        return Snapshot(index, people, changes.position, _followed(self.negatives, changes), ids, pictures)
+    def purged(self) -> Snapshot:
+        """The same snapshot in memory of its own, where nothing is left of removed faces but their places."""
+        return replace(self, index=self.index.purged(), _whose=OwnerRows()) if self.index.gone else self
 
     def _without_gone(self) -> Snapshot:
         index, rows = self.index.compacted()
-        pictures = [self._pictures[i] for i in rows.tolist()]
-        return Snapshot(index, self.people, self.position, self.negatives, self._ids[rows], pictures)
+        face_ids = Column.of(self.face_ids.values[rows])
+        return replace(self, index=index, face_ids=face_ids, lineage=object(), _whose=OwnerRows())
 
-    def search(self, embeddings: Floats, *, k: int, group: str | None = None) -> list[list[Candidate]]:
+    def search(
+        self, embeddings: Floats, *, k: int, group: str | None = None, likely: ApproximateIndex | None = None
+    ) -> list[list[Found]]:
         """The k best subjects of each probe, best first; a subject scores as its nearest face does.
 
         Exact. Of equal scores the face that was enrolled first wins.
@@ -114,38 +127,39 @@ class Snapshot:
             embeddings: float32 (Q, D), unit norm.
             k: subjects wanted; fewer come back from a smaller gallery.
             group: only subjects of this group.
+            likely: of this `lineage`; search approximately with it.
 
         Returns:
             One list a probe.
         """
         allowed = None
         if group is not None:
-            members = [i for i, known in self.people.items() if group in known.groups]
-            allowed = np.isin(self.index.owners, members)
-        hits = self.index.search(embeddings, k=min(k, max(1, len(self.people))), allowed=allowed)
-        table = zip(hits.rows.tolist(), hits.owners.tolist(), hits.scores.tolist(), strict=True)
+            allowed = np.isin(self.index.owners, np.array(self.people.of_group(group), np.int64))
+        k = min(k, max(1, len(self.people)))
+        if likely is None:
+            hits = self.index.search(embeddings, k=k, allowed=allowed)
+        else:
+            hits = likely.search(self.index, embeddings, k=k, allowed=allowed)
+        face_ids = self.face_ids.values[hits.rows] if len(self) else hits.rows
+        table = zip(hits.rows.tolist(), face_ids.tolist(), hits.owners.tolist(), hits.scores.tolist(), strict=True)
         return [
-            [self._candidate(probe, *hit) for hit in zip(*columns, strict=True) if hit[0] >= 0]
+            [
+                Found(owner, face_id, min(1.0, max(-1.0, score)), self._against(probe, owner))
+                for row, face_id, owner, score in zip(*columns, strict=True)
+                if row >= 0
+            ]
             for probe, columns in zip(embeddings, table, strict=True)
         ]
 
     def faces_of(self, subject_ids: Sequence[int]) -> tuple[Floats, Ids]:
         """All faces of some subjects: float32 (N, D), and int64 (N,) whose each is; by face id."""
-        owners = self.index.owners
-        rows = np.intersect1d(np.flatnonzero(np.isin(owners, np.asarray(subject_ids, np.int64))), self.index.kept())
-        return self.index.read(rows), owners[rows]
+        rows = self._whose.rows(self.index, np.asarray(subject_ids, np.int64))
+        return self.index.read(rows), self.index.owners_at(rows)
 
-    def _candidate(self, probe: Floats, row: int, owner: int, score: float) -> Candidate:
-        known = self.people[owner]
-        return Candidate(
-            owner,
-            known.name,
-            min(1.0, max(-1.0, score)),
-            self._pictures[row],
-            told=known.told,
-            against=self._against(probe, owner),
-            face_id=int(self._ids[row]),
-        )
+    def all_faces(self) -> tuple[Floats, Ids]:
+        """All faces: float32 (N, D), and int64 (N,) whose each is; by face id."""
+        rows = self.index.kept()
+        return self.index.read(rows), self.index.owners_at(rows)
 
     def _against(self, probe: Floats, owner: int) -> float:
         if self.negatives is None:

@@ -55,9 +55,8 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What an index knows of a subject besides its faces."""
+    """What an index knows of a subject besides its faces; its name is looked up where an answer needs it."""
 
-    name: str
     told: str = "person"
     groups: tuple[str, ...] = ()
 
@@ -89,7 +88,6 @@ class Changes:
         face_ids: int64 (N,) of the new faces, ascending.
         embeddings: float32 (N, D), theirs.
         subject_ids: int64 (N,), whose they are.
-        pictures: names of their pictures.
         negatives: the new negative exemplars.
         people: new and changed subjects.
         removed: subjects that are gone.
@@ -99,7 +97,6 @@ class Changes:
     face_ids: Ids
     embeddings: Floats
     subject_ids: Ids
-    pictures: list[str]
     people: dict[int, Known]
     removed: set[int] = field(default_factory=set)
     removed_faces: set[int] = field(default_factory=set)

@@ -4,19 +4,22 @@
 """
 
 from mien.gallery.search.approximate import ApproximateIndex, RecallReport
-from mien.gallery.search.exact import ExactIndex, default_threads
-from mien.gallery.search.file import open_index, save_index
+from mien.gallery.search.exact import ExactIndex
+from mien.gallery.search.file import OpenedIndex, open_index, read_index, save_index
 from mien.gallery.search.ranking import Hits
 from mien.gallery.search.template import from_template, to_template
+from mien.gallery.search.threads import default_threads
 
 __all__ = [
     "ApproximateIndex",
     "ExactIndex",
     "Hits",
+    "OpenedIndex",
     "RecallReport",
     "default_threads",
     "from_template",
     "open_index",
+    "read_index",
     "save_index",
     "to_template",
 ]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from mien.errors import GalleryError, InputError, MissingExtraError
-from mien.gallery.search.exact import default_threads
 from mien.gallery.search.ranking import Hits, Ranking, exact_scores
+from mien.gallery.search.threads import default_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,13 +12,15 @@ may trust it, however unlike the training rows a row is. The bound only gets loo
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mien.gallery.search import kernels
 from mien.gallery.search.compiled import compiled_encode
+from mien.gallery.search.threads import default_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,9 +68,14 @@ class Codes:
         )
 
     @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All of them; each is as long as the number of rows asks."""
+        return self.coarse, self.fine, self.shifts, self.bounds
+
+    @property
     def nbytes(self) -> int:
         """Size in memory."""
-        return self.coarse.nbytes + self.fine.nbytes + self.shifts.nbytes + self.bounds.nbytes
+        return sum(array.nbytes for array in self.arrays)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +146,8 @@ class Codebook:
 
     def encode(self, rows: Floats, first: int, codes: Codes) -> None:
         """Write the codes of whole groups of rows, float32 (n, D), at row `first`; n and `first` multiples of 16."""
-        for start in range(0, len(rows), _CHUNK):
+
+        def part(start: int) -> None:
             centred = rows[start : start + _CHUNK].astype(np.float64) - self.mean
             compiled_encode()(
                 centred @ self.axes.T,
@@ -154,6 +162,14 @@ class Codebook:
                 codes.shifts,
                 codes.bounds,
             )
+
+        starts = range(0, len(rows), _CHUNK)
+        if len(starts) < 3:
+            for start in starts:
+                part(start)
+        else:
+            with ThreadPoolExecutor(default_threads(), thread_name_prefix="mien-encode") as pool:
+                list(pool.map(part, starts))
 
     def prepare(self, probes: Floats) -> ProbeCode:
         """What a scan needs to know of probes, float32 (Q, D)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from mien.errors import InputError
 from mien.gallery.search.compiled import available
 from mien.gallery.search.ranking import Hits, Ranking
 from mien.gallery.search.segment import Segment
+from mien.gallery.search.threads import default_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mien.gallery.records import Ids
     from mien.types import Floats
 
-__all__ = ["CODED_FROM", "ExactIndex", "default_threads"]
+__all__ = ["CODED_FROM", "ExactIndex"]
 
 CODED_FROM = 16_384  # rows; below, plain products of float32 are as fast as codes
 _UNIT = 0.01  # how far from 1 the square of a norm may be
@@ -60,6 +60,11 @@ class ExactIndex:
     def dimension(self) -> int | None:
         """Length of a row; None while there is none."""
         return self.segments[0].buffer.shape[1] if self.segments else None
+
+    @property
+    def mapped(self) -> bool:
+        """Whether some of it is in a file."""
+        return any(segment.mapped for segment in self.segments)
 
     @property
     def owners(self) -> Ids:
@@ -132,6 +137,20 @@ class ExactIndex:
             first += segment.count
         return np.concatenate(parts)
 
+    def owners_at(self, rows: Ids) -> Ids:
+        """Owners of the rows at some places, ascending: int64 (n,)."""
+        parts, first = [np.zeros(0, np.int64)], 0
+        for segment in self.segments:
+            parts.append(segment.owner_buffer[rows[(rows >= first) & (rows < first + segment.count)] - first])
+            first += segment.count
+        return np.concatenate(parts)
+
+    def is_live(self, rows: Ids) -> NDArray[np.bool_]:
+        """Of rows at some places, which are not removed: bool (n,)."""
+        if self.live is None or not len(rows):
+            return np.ones(len(rows), bool)
+        return (rows >= len(self.live)) | self.live[np.minimum(rows, len(self.live) - 1)]
+
     def kept(self) -> Ids:
         """Places of the rows that are not removed, ascending."""
         if self.live is None:
@@ -148,12 +167,24 @@ class ExactIndex:
             first += segment.count
         return index, kept
 
-    def joined(self) -> ExactIndex:
-        """The same index in one segment, in memory; removed rows keep their places."""
-        index = replace(self, segments=())
-        for segment in self.segments:
-            index = index.append(segment.rows, segment.owners)
-        return index
+    def purged(self) -> ExactIndex:
+        """The same index in one segment of its own memory, where nothing is left of removed rows but their places.
+
+        They hold what a row holds that is not removed, and stay removed.
+        """
+        if not len(self):
+            return replace(self, gone=0, segments=(), live=None)
+        rows = np.concatenate([segment.rows for segment in self.segments])
+        owners = np.concatenate([segment.owners for segment in self.segments])
+        dead = np.zeros(0, np.int64) if self.live is None else np.flatnonzero(~self.live)
+        if len(dead):
+            example = self.kept()[:1]
+            rows[dead], owners[dead] = rows[example], owners[example]
+        whole = Segment(self.count, 0, rows, owners)
+        first = self.segments[0]
+        if first.scanner is not None and 2 * first.coded >= self.count:  # its codebook still fits
+            return replace(self, segments=(whole.coded_by(first, dead),))
+        return replace(self, segments=(whole.encoded(coded_from=self.coded_from, compiled=self._compiled),))
 
     def search(
         self,
@@ -202,12 +233,6 @@ class ExactIndex:
         both = allowed.copy()
         both[: len(self.live)] &= self.live
         return both
-
-
-def default_threads() -> int:
-    """One a processor that this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return max(1, len(usable(0)) if usable else os.cpu_count() or 1)
 
 
 def _check_unit(rows: Floats, what: str, dimension: int | None) -> None:

@@ -15,10 +15,12 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import stat
 import struct
 import tempfile
 import zlib
-from dataclasses import fields
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -33,13 +35,14 @@ from mien.gallery.search.octets import OctetScanner
 from mien.gallery.search.segment import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
     Arrays = dict[str, NDArray[Any]]
 
-__all__ = ["open_index", "save_index"]
+__all__ = ["OpenedIndex", "open_index", "read_index", "save_index"]
 
 Mapped: TypeAlias = Any  # an mmap, or bytes where the file is empty
 
@@ -50,22 +53,49 @@ _PAGE = 4096
 _LONGEST_HEAD = 1 << 20
 _SAMPLES = 64
 _DTYPES = {"<f4", "<f8", "<i8", "<i2", "|u1", "|b1"}
+_COLUMN = "column "  # how the names of the caller's own sections begin
 
 
-def save_index(index: ExactIndex, path: Path, note: Mapping[str, Any]) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedIndex:
+    """What is in a snapshot file.
+
+    Attributes:
+        index: the index, mapped.
+        note: what the caller noted.
+        columns: the caller's own arrays, mapped.
+    """
+
+    index: ExactIndex
+    note: dict[str, Any]
+    columns: dict[str, NDArray[Any]]
+
+
+def save_index(
+    index: ExactIndex,
+    path: Path,
+    note: Mapping[str, Any],
+    *,
+    columns: Mapping[str, NDArray[Any]] | None = None,
+    guard: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> None:
     """Write an index to a file, all or nothing, readable by its owner only.
 
     Args:
-        index: removed rows keep their places.
+        index: removed rows keep their places, and what they hold; see `ExactIndex.purged`.
         path: replaced if it exists, once the new file is on the disk.
         note: what it was built from, for the caller to compare at opening; plain JSON.
+        columns: more arrays to keep, of one or two dimensions.
+        guard: entered and left when the file is there but holds no row yet, and entered around its being put in place;
+            what it raises stops the saving.
 
     Raises:
         GalleryFileError: the file cannot be written.
     """
     if len(index.segments) > 1:  # a file holds one
-        index = index.joined()
+        index = index.purged()
     parts, kind = _parts(index)
+    parts |= {f"{_COLUMN}{name}": array for name, array in (columns or {}).items()}
     sections: list[tuple[str, str, list[int], int, int]] = []
     at = _PAGE * 16
     for name, array in parts.items():
@@ -89,13 +119,17 @@ def save_index(index: ExactIndex, path: Path, note: Mapping[str, Any]) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(_HEAD.pack(_MAGIC, _VERSION, len(text), zlib.crc32(text)) + text)
+                file.flush()  # who looks for index files now finds this one, by how it begins
+                with guard():
+                    pass
                 for (_, _, _, start, _), array in zip(sections, parts.values(), strict=True):
                     file.seek(start)
                     file.write(_flat(array))
                 file.truncate(at)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(path)
+            with guard():
+                Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -105,22 +139,30 @@ def save_index(index: ExactIndex, path: Path, note: Mapping[str, Any]) -> None:
 
 
 def open_index(path: Path, *, compiled: bool | None = None) -> tuple[ExactIndex, dict[str, Any]]:
-    """The index in a file, mapped: memory is used for what is searched. Appending to it copies it into memory.
+    """The index in a file and the note that was given to `save_index`; see `read_index`."""
+    opened = read_index(path, compiled=compiled)
+    return opened.index, opened.note
+
+
+def read_index(path: Path, *, compiled: bool | None = None, owner: int | None = None) -> OpenedIndex:
+    """What is in a snapshot file, mapped: memory is used for what is searched. What is appended goes to memory.
 
     Args:
         path: from `save_index`.
         compiled: scan with numba; None where it is installed. A file made the other way is refused.
-
-    Returns:
-        The index and the note given to `save_index`.
+        owner: number of the user whose file it must be, a regular one which nobody else may read or write.
 
     Raises:
         GalleryFileError: the file is missing, damaged, inconsistent, or of another version or kind; build it anew.
     """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        with open(path, "rb", opener=_no_link) as file:
+            status = os.fstat(file.fileno())
+            if owner is not None and (status.st_uid != owner or stat.S_IMODE(status.st_mode) & 0o077):
+                raise GalleryFileError(f"{path}: others may write the search snapshot; it is built anew")
+            if not stat.S_ISREG(status.st_mode):
+                raise GalleryFileError(f"{path}: is not a regular file")
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if status.st_size else b""
     except OSError as error:
         raise GalleryFileError(f"{path}: the search snapshot cannot be read: {error}") from error
     try:
@@ -129,9 +171,14 @@ def open_index(path: Path, *, compiled: bool | None = None) -> tuple[ExactIndex,
         if head["kind"] not in ("rows", kind):
             raise ValueError(f"made for scanning by {head['kind']!r}, not {kind!r}")  # noqa: TRY301
         arrays = {name: _section(mapped, name, *rest) for name, *rest in head["sections"]}
-        return _index(head, arrays, compiled), dict(head["note"])
+        columns = {name.removeprefix(_COLUMN): array for name, array in arrays.items() if name.startswith(_COLUMN)}
+        return OpenedIndex(_index(head, arrays, compiled), dict(head["note"]), columns)
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise GalleryFileError(f"{path}: not a usable search snapshot ({error}); it is built anew") from error
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _parts(index: ExactIndex) -> tuple[Arrays, str]:

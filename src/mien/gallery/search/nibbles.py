@@ -28,6 +28,7 @@ __all__ = ["NibbleScanner"]
 
 _ALONE = 65_536  # fewer rows than this are not worth a second thread
 _PROBES = 64  # probes a pass; bounds what a batch keeps
+_NEAR = 64  # groups between two that are encoded anew, from which on they are left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +50,20 @@ class NibbleScanner:
         if whole > coded:
             self.book.encode(rows[coded:whole], coded, self.codes)
         return max(whole, coded)
+
+    def copied(self, room: int, coded: int) -> NibbleScanner:
+        """The same codebook with room for so many rows, the first of them coded as they are here."""
+        codes = Codes.room_for(-(-room // GROUP) * GROUP, self.book.slots)
+        for mine, its in zip(codes.arrays, self.codes.arrays, strict=True):
+            mine[: len(mine) * coded // len(codes.shifts)] = its[: len(its) * coded // len(self.codes.shifts)]
+        return NibbleScanner(self.book, codes)
+
+    def rewrite(self, rows: Floats, changed: Ids) -> None:
+        """Encode those of the coded rows (N, D) anew that have changed, and the groups that they are in."""
+        groups = np.unique(changed // GROUP)
+        for run in np.split(groups, np.flatnonzero(np.diff(groups) > _NEAR) + 1) if len(groups) else ():
+            first = int(run[0]) * GROUP
+            self.book.encode(rows[first : (int(run[-1]) + 1) * GROUP], first, self.codes)
 
     @staticmethod
     def searched(count: int, coded: int) -> int:

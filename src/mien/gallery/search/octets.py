@@ -57,16 +57,31 @@ class OctetScanner:
         codes = np.empty((room, rows.shape[1]), np.uint8)
         return cls(mean, step, codes, np.empty(room, np.float32), np.empty(room, np.float32))
 
+    def copied(self, room: int, coded: int) -> OctetScanner:
+        """The same codebook with room for so many rows, the first of them coded as they are here."""
+        codes = np.empty((room, len(self.mean)), np.uint8)
+        copy = OctetScanner(self.mean, self.step, codes, np.empty(room, np.float32), np.empty(room, np.float32))
+        for name in ("codes", "shifts", "residuals"):
+            getattr(copy, name)[:coded] = getattr(self, name)[:coded]
+        return copy
+
     def write(self, rows: Floats, coded: int) -> int:
         """Encode rows (N, D) from `coded` on; returns how many are coded now."""
         for start in range(coded, len(rows), _CHUNK):
-            stop = min(start + _CHUNK, len(rows))
-            centred = rows[start:stop].astype(np.float64) - self.mean
-            cells = np.clip(np.rint(centred / self.step), -127, 127)
-            self.codes[start:stop] = cells + 128
-            self.shifts[start:stop] = centred @ self.mean
-            self.residuals[start:stop] = np.linalg.norm(centred - cells * self.step, axis=1) * (1 + 1e-6)
+            self._encode(rows, slice(start, min(start + _CHUNK, len(rows))))
         return len(rows)
+
+    def rewrite(self, rows: Floats, changed: Ids) -> None:
+        """Encode those of the coded rows (N, D) anew that have changed."""
+        for start in range(0, len(changed), _CHUNK):
+            self._encode(rows, changed[start : start + _CHUNK])
+
+    def _encode(self, rows: Floats, which: slice | Ids) -> None:
+        centred = rows[which].astype(np.float64) - self.mean
+        cells = np.clip(np.rint(centred / self.step), -127, 127)
+        self.codes[which] = cells + 128
+        self.shifts[which] = centred @ self.mean
+        self.residuals[which] = np.linalg.norm(centred - cells * self.step, axis=1) * (1 + 1e-6)
 
     @staticmethod
     def searched(count: int, coded: int) -> int:

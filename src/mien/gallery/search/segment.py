@@ -76,11 +76,23 @@ class Segment:
                 buffer[: self.count], whose[: self.count] = self.rows, self.owners
             scanner, coded = None, 0  # made anew below, for the rows as they are now
         buffer[self.count : count], whose[self.count : count] = rows, owners
-        if scanner is None and count >= coded_from:
-            scanner = (NibbleScanner if compiled else OctetScanner).trained(buffer[:count], len(buffer))
-        if scanner is not None:
-            coded = scanner.write(buffer[:count], coded)
-        return replace(self, count=count, coded=coded, buffer=buffer, owner_buffer=whose, scanner=scanner)
+        longer = replace(self, count=count, coded=coded, buffer=buffer, owner_buffer=whose, scanner=scanner)
+        return longer.encoded(coded_from=coded_from, compiled=compiled)
+
+    def encoded(self, *, coded_from: int, compiled: bool) -> Segment:
+        """This segment with codes for its newest rows, if it is long enough to have any."""
+        scanner = self.scanner
+        if scanner is None and self.count >= coded_from:
+            scanner = (NibbleScanner if compiled else OctetScanner).trained(self.rows, len(self.buffer))
+        return self if scanner is None else replace(self, scanner=scanner, coded=scanner.write(self.rows, self.coded))
+
+    def coded_by(self, other: Segment, changed: Ids) -> Segment:
+        """This segment with the codes of another, whose rows are its first, save for `changed` ones; in own memory."""
+        if other.scanner is None:
+            return self
+        scanner = other.scanner.copied(len(self.buffer), other.coded)
+        scanner.rewrite(self.rows, changed[changed < other.coded])
+        return replace(self, scanner=scanner, coded=scanner.write(self.rows, other.coded))
 
     def search(
         self,

@@ -86,11 +86,14 @@ def check(t: Tables, index: Snapshot | None = None) -> CheckReport:
 
 
 def _differences(index: Snapshot, fresh: Snapshot) -> Iterator[str]:
-    ids = sorted(index.people)
-    if index.people != fresh.people:
+    mine_known, known = index.people, fresh.people
+    if not np.array_equal(mine_known.ids, known.ids) or (mine_known.ignored, mine_known.groups) != (
+        known.ignored,
+        known.groups,
+    ):
         yield "the index in memory knows other people than the file"
         return
-    (mine, my_owners), (theirs, their_owners) = index.faces_of(ids), fresh.faces_of(ids)
+    (mine, my_owners), (theirs, their_owners) = index.all_faces(), fresh.all_faces()
     if not (np.array_equal(mine, theirs) and np.array_equal(my_owners, their_owners)):
         yield "the index in memory holds other faces than the file"
 

@@ -38,7 +38,7 @@ def changes_since(t: Tables, position: Position) -> Changes:
     people = _people(t, position.subject, changed["subject"])
     there = _owners(t, changed["face"])
     faces, negatives = _faces_after(t, position.face)
-    ids, vectors, owners, pictures = faces
+    ids, vectors, owners = faces
     return Changes(
         # Ids only grow, also where the newest row was removed again.
         position=Position(
@@ -50,7 +50,6 @@ def changes_since(t: Tables, position: Position) -> Changes:
         face_ids=ids,
         embeddings=vectors,
         subject_ids=owners,
-        pictures=pictures,
         people=people,
         removed=changed["subject"] - people.keys(),
         removed_faces=changed["face"] - there.keys(),
@@ -78,46 +77,45 @@ def _owners(t: Tables, face_ids: set[int]) -> dict[int, int]:
 def _people(t: Tables, after: int, changed: set[int]) -> dict[int, Known]:
     """Subjects that are new or changed."""
     people: dict[int, Known] = {}
-    for i, pseudonym, name, told, details in t.db.execute(
-        "SELECT id, pseudonym, name, told, details FROM subjects "
-        "WHERE id > ? OR id IN (SELECT value FROM json_each(?))",
+    plain = Known()  # almost everybody: one object for all of them
+    for i, pseudonym, told, details in t.db.execute(
+        "SELECT id, pseudonym, told, details FROM subjects WHERE id > ? OR id IN (SELECT value FROM json_each(?))",
         (after, json.dumps(list(changed))),
     ):
-        groups = tuple(t.details(i, pseudonym, details).get("groups", ()))
-        people[i] = Known(t.text(pseudonym, name, f"subjects.name/{i}"), told, groups)
+        known = Known(told, tuple(t.details(i, pseudonym, details).get("groups", ())))
+        people[i] = plain if known == plain else known
     return people
 
 
-def _faces_after(t: Tables, face_id: int) -> tuple[tuple[Ids, Floats, Ids, list[str]], Negatives | None]:
+def _faces_after(t: Tables, face_id: int) -> tuple[tuple[Ids, Floats, Ids], Negatives | None]:
     identity = identity_of(t.db)
     dimension = identity.dimension if identity else 0
     count = t.db.execute("SELECT count(*) FROM faces WHERE id > ? AND negative = 0", (face_id,)).fetchone()[0]
     vectors = np.empty((count, dimension), np.float32)
     ids, owners = np.empty(count, np.int64), np.empty(count, np.int64)
-    pictures: list[str] = []
+    filled = 0
     against: list[tuple[int, int, Floats]] = []
     cursor = t.db.execute(
-        "SELECT f.id, f.subject_id, f.origin, f.negative, f.embedding, s.pseudonym FROM faces f "
+        "SELECT f.id, f.subject_id, f.negative, f.embedding, s.pseudonym FROM faces f "
         "LEFT JOIN subjects s ON s.id = f.subject_id WHERE f.id > ? ORDER BY f.id",
         (face_id,),
     )
     while rows := cursor.fetchmany(_ROWS):
-        if any(row[5] is None for row in rows):
+        if any(row[4] is None for row in rows):
             raise t.damaged("it holds faces that belong to nobody")
-        part = t.vectors([t.vector(row[5], row[4], row[0]) for row in rows], dimension)
-        positive = np.array([not row[3] for row in rows])
-        start = len(pictures)
-        pictures += [t.origin(row[5], row[2], row[0])[1] for row in rows if not row[3]]
-        here = slice(start, len(pictures))
+        part = t.vectors([t.vector(row[4], row[3], row[0]) for row in rows], dimension)
+        positive = np.array([not row[2] for row in rows])
+        here = slice(filled, filled + int(np.count_nonzero(positive)))
+        filled = here.stop
         vectors[here] = part[positive]
-        ids[here] = [row[0] for row in rows if not row[3]]
-        owners[here] = [row[1] for row in rows if not row[3]]
-        against += [(row[0], row[1], vector) for row, vector in zip(rows, part, strict=True) if row[3]]
+        ids[here] = [row[0] for row in rows if not row[2]]
+        owners[here] = [row[1] for row in rows if not row[2]]
+        against += [(row[0], row[1], vector) for row, vector in zip(rows, part, strict=True) if row[2]]
     if not against:
-        return (ids, vectors, owners, pictures), None
+        return (ids, vectors, owners), None
     negatives = Negatives(
         np.array([i for i, _, _ in against], np.int64),
         np.array([owner for _, owner, _ in against], np.int64),
         np.array([vector for *_, vector in against], np.float32).reshape(len(against), dimension),
     )
-    return (ids, vectors, owners, pictures), negatives
+    return (ids, vectors, owners), negatives

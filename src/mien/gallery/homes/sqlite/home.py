@@ -87,7 +87,7 @@ class SqliteHome(TwoModels):
     def counts(self) -> Counts:
         """How much it holds."""
         index = self._current()
-        ignored = sum(known.told == "ignored" for known in index.people.values())
+        ignored = len(index.people.ignored)
         negatives = 0 if index.negatives is None else len(index.negatives.face_ids)
         return Counts(len(index.people) - ignored, ignored, len(index), negatives)
 
@@ -144,7 +144,7 @@ class SqliteHome(TwoModels):
 
     def search(self, probes: Floats, *, k: int, group: str | None = None) -> list[list[Candidate]]:
         """The k nearest subjects of each probe, best first; see `Home.search`. Exact; never waits for a writer."""
-        return self._current().search(probes, k=k, group=group)
+        return self._answered(probes, k=k, group=group)
 
     def template_faces(self, subject_ids: Sequence[int]) -> tuple[Floats, Ids]:
         """All faces of some subjects, negatives left out: float32 (N, D), and int64 (N,) whose each is."""
@@ -155,7 +155,7 @@ class SqliteHome(TwoModels):
         index = self._current()
         kept = self._means
         if kept is None or kept[0] is not index:
-            kept = self._means = (index, *means_of(*index.faces_of(list(index.people))))
+            kept = self._means = (index, *means_of(*index.all_faces()))
         return kept[1:]
 
     # Changing

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from mien.errors import GalleryError, GalleryModelError
 from mien.gallery.homes.sqlite import keys
+from mien.gallery.homes.sqlite.answering import IndexWrongError, answered
 from mien.gallery.homes.sqlite.connection import connect, explained, locate, transaction
 from mien.gallery.homes.sqlite.following import changes_since
+from mien.gallery.homes.sqlite.index_keeping import IndexKeeper
 from mien.gallery.homes.sqlite.migrations import prepare
 from mien.gallery.homes.sqlite.tables import Tables, identity_of
 from mien.gallery.index import Snapshot
@@ -23,9 +26,14 @@ if TYPE_CHECKING:
 
     from mien.gallery.records import Ids
     from mien.gallery.sealing import Sealer
+    from mien.match import Candidate
     from mien.types import Floats, ModelIdentity
 
 __all__ = ["OpenFile"]
+
+_TRIES = 4  # searches without a lock; the next one lets nobody write here meanwhile
+
+_log = logging.getLogger(__name__)
 
 
 class OpenFile:
@@ -51,6 +59,7 @@ class OpenFile:
         self._snapshot = Snapshot()
         self._stamp: tuple[int, int] | None = None
         self._model: ModelIdentity | None = None  # whose embeddings this home was opened on
+        self._keeper = IndexKeeper(self.file, encrypted=sealer.encrypted, readonly=self.readonly, adopt=self._adopt)
         self._means: tuple[Snapshot, Ids, Floats] | None = None
         with explained(self.source), contextlib.ExitStack() as undo:
             first = connect(self.file, readonly=self.readonly)
@@ -65,6 +74,7 @@ class OpenFile:
             self._writer, self._reader = (Tables(db, sealer, self.source) for db in (first, second))
             if not self.readonly:
                 self._finish_erasures()
+            self._adopt()
             self._current()
             undo.pop_all()
 
@@ -74,7 +84,16 @@ class OpenFile:
         return 0 if file is None else sum(map(_size, (file, file.with_name(f"{file.name}-wal"))))
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing, any other method raises GalleryError afterwards."""
+        """Let go of the file; a second call does nothing, any other method raises GalleryError afterwards.
+
+        A large gallery's index file is written first if there is much that is not in it.
+        """
+        self._keeper.stop()
+        with contextlib.suppress(GalleryError):  # closed already, or changed to another model
+            with self._reading() as t:
+                due = self._keeper.due_at_close(t)
+            if due:
+                self._keeper.finish(self._current())
         with self._write_lock, self._read_lock:
             self._reader.db.close()
             self._writer.db.close()
@@ -124,14 +143,61 @@ class OpenFile:
     def _current(self) -> Snapshot:
         """The index, caught up with everything that anybody has committed."""
         with self._refreshing:
-            stamp = self.stamp()
-            if stamp != self._stamp:
-                with self._reading() as t:
-                    self._keep_to(identity_of(t.db))
-                    changes = changes_since(t, self._snapshot.position)
-                self._snapshot = self._snapshot.follow(changes, self.source)
-                self._stamp = stamp
-            return self._snapshot
+            return self._caught_up()
+
+    def _caught_up(self) -> Snapshot:
+        stamp = self.stamp()
+        if stamp != self._stamp:
+            with self._reading() as t:
+                self._keep_to(identity_of(t.db))
+                changes = changes_since(t, self._snapshot.position)
+            if changes.whole and self._snapshot.position.epoch:
+                self._keeper.give_up()
+            self._snapshot = self._snapshot.follow(changes, self.source)
+            self._stamp = stamp
+            self._keeper.consider(self._snapshot)
+        return self._snapshot
+
+    def _adopt(self) -> None:
+        """Go on with the index file, if there is one that fits."""
+        with self._refreshing:
+            with self._reading() as t:
+                found = self._keeper.begin(t)
+            if found is not None:
+                self._snapshot, self._stamp = found, None
+
+    def _answered(self, probes: Floats, *, k: int, group: str | None) -> list[list[Candidate]]:
+        """What a search finds, as it was at one moment; nobody who searches waits for others' searches."""
+        for _ in range(_TRIES):
+            snapshot = self._current()
+            try:
+                answer = self._told(snapshot, probes, k, group)
+            except IndexWrongError as error:
+                self._distrust(snapshot, error)
+            else:
+                if answer is not None:
+                    return answer
+        with self._refreshing, self._reading() as t:
+            try:
+                answer = self._told(self._caught_up(), probes, k, group)
+            except IndexWrongError as error:
+                raise t.damaged(f"{error} is not as the index has it") from error
+            if answer is None:
+                raise t.damaged("it changes while nobody can change it")
+            return answer
+
+    def _told(self, snapshot: Snapshot, probes: Floats, k: int, group: str | None) -> list[list[Candidate]] | None:
+        found = snapshot.search(probes, k=k, group=group)
+        with self._reading() as t:
+            return answered(t, snapshot.position, probes, found, verify=snapshot.index.mapped)
+
+    def _distrust(self, snapshot: Snapshot, error: Exception) -> None:
+        """Give up an index that says what the rows do not; it is built from them by whoever asks next."""
+        with self._refreshing:
+            if self._snapshot.lineage is snapshot.lineage:
+                _log.warning("%s: the index beside it is wrong (%s); it is built anew", self.source, error)
+                self._snapshot, self._stamp = Snapshot(), None
+                self._keeper.give_up()
 
     def _keep_to(self, found: ModelIdentity | None) -> None:
         """Refuse to go on once the gallery has changed to another model: embeddings in use here do not compare."""
