@@ -9,7 +9,7 @@
    injected, the same run says how much of a clean set is flagged.
 2. overlap: A is 35 people of `celebs` with half of their pictures. B has 20 of these people with other pictures, half
    of them under names that are spelt otherwise and half under quite other ones, and 15 other people. 200 altered copies
-   of A's pictures are compared with A as a set of their own: re-encoded, scaled, mirrored, cropped (by up to 8 % of each
+   of A's pictures are compared with A as a set of its own: re-encoded, scaled, mirrored, cropped (up to 8 % of each
    side) or grey, or all of it. The limits for copies were chosen with other seeds, of the same people. Copies found
    among pictures of one person that nobody put there are listed, and count as neither right nor wrong: celebs holds
    many photos twice.
