@@ -19,8 +19,10 @@ from mien.train.losses.margins import Margin
 
 __all__ = ["MarginHead"]
 
-_LOGITS = 1 << 20
-"""Logits held at a time, where ``chunk`` is not given: 4 MiB of float32 (measured; see docs/losses.md)."""
+_LOGITS = {"cpu": 1 << 19}
+"""Logits held at a time, where ``chunk`` is not given: 2 MiB of float32, which stays in a core's cache."""
+_LOGITS_ELSEWHERE = 1 << 24
+"""The same on an accelerator, where few large kernels are better: 64 MiB."""
 
 
 class MarginHead(nn.Module):
@@ -139,7 +141,8 @@ class MarginHead(nn.Module):
             seed = (self.seed, world_of(self.group)[1], int(self.step))
             index = sample_classes(position[here], self.last - self.first, self.sample_rate, seed)
             position = torch.searchsorted(index, position)
-        chunk = self.chunk or max(256, _LOGITS // max(labels.shape[0] * self.sub_centres, 1))
+        held = _LOGITS.get(labels.device.type, _LOGITS_ELSEWHERE)
+        chunk = self.chunk or max(256, held // max(labels.shape[0] * self.sub_centres, 1))
         return Part(index, torch.where(here, position, -1), chunk, self.group)
 
     @torch.no_grad()
