@@ -64,6 +64,56 @@ def test_pairs_of_a_folder_that_is_not_numbered_are_measured(folder, tmp_path, c
     assert (code, "exists already" in out.err) == (2, True)
 
 
+def test_pairs_into_a_bin_and_back(folder, tmp_path, capsys):
+    run_json(capsys, "pairs", folder, tmp_path / "pairs.txt", "--pairs", 2, "--folds", 2)
+    assert run_json(capsys, "pack", folder, tmp_path / "a.bin", "--pairs", tmp_path / "pairs.txt")["pictures"] == 16
+    assert run_json(capsys, "unpack", tmp_path / "a.bin", tmp_path / "back")["pictures"] == 16
+    run_json(capsys, "pack", tmp_path / "back", tmp_path / "b.bin")
+    assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.bin").read_bytes()
+    originals = {p.read_bytes() for p in folder.rglob("*.png")}
+    assert {p.read_bytes() for p in (tmp_path / "back").glob("*.png")} <= originals
+    code, out = run(capsys, "pack", folder, tmp_path / "c.bin")
+    assert (code, "needs a list of pairs" in out.err) == (2, True)
+
+
+def test_reencoded_pictures_are_smaller_and_of_the_kind_asked_for(folder, tmp_path, capsys):
+    from mien.prepare.packing import read_packed
+
+    run_json(capsys, "pack", folder, tmp_path / "a.tar", "--reencode", "jpg", "--side", 8)
+    samples = list(read_packed(tmp_path / "a.tar"))
+    assert {s.key.rpartition(".")[2] for s in samples} == {"jpg"}
+    assert {decode(bytes(s.picture)).size for s in samples} == {(8, 10)}
+    assert run(capsys, "pack", folder, tmp_path / "b.tar", "--side", 8)[0] == 2
+
+
+def test_cfps_layout_is_read_by_its_protocol(tmp_path, capsys):
+    from mien.evaluate.protocols import CfpProtocol
+
+    rng = np.random.default_rng(0)
+    rows = ["picture,pose"]
+    for person in range(6):
+        for pose, count in (("frontal", 3), ("profile", 2)):
+            for i in range(count):
+                name = f"人 {person}/{pose}/{i}.png"
+                (tmp_path / "cfp" / name).parent.mkdir(parents=True, exist_ok=True)
+                save(Image(rng.integers(0, 256, (9, 9, 3), np.uint8)), tmp_path / "cfp" / name)
+                rows.append(f"{name},{pose}")
+    (tmp_path / "poses.csv").write_text("\n".join(rows), "utf-8")
+    words = ("pairs", tmp_path / "cfp", "--poses", tmp_path / "poses.csv", "--folds", 3, "--pairs", 4)
+    found = run_json(capsys, *words)
+    assert (found["frontal"], found["profile"], found["pairs"]) == (18, 12, 48)
+    for part in ("FF", "FP"):
+        pairs = CfpProtocol(tmp_path / "cfp", part).read()
+        assert (len(pairs.pairs), int(pairs.same.sum()), pairs.exclusions) == (24, 12, ())
+        names = [pairs.pictures[int(b)].name for _, b in pairs.pairs]
+        assert {("profile" in n) for n in names} == {part == "FP"}
+        whose = {f: {int(pairs.subject[i]) for p in pairs.pairs[pairs.folds == f] for i in p} for f in range(3)}
+        assert not whose[0] & whose[1] | whose[0] & whose[2] | whose[1] & whose[2]
+    assert run(capsys, *words)[0] == 2  # there already
+    code, out = run(capsys, *words[:-2], "--pairs", 999, "--force")
+    assert (code, "too few pictures" in out.err) == (2, True)
+
+
 def test_mesh_and_generate(folder, tmp_path, capsys):
     found = run_json(capsys, "mesh", folder, tmp_path / "mesh", "--workers", 1)
     assert (found["made"], found["errors"]) == (11, 0)

@@ -68,76 +68,115 @@ def split(
 
 def pairs(
     folder: Folder,
-    target: Annotated[Path, typer.Argument(metavar="PAIRS.TXT", show_default=False, help="The list to write.")],
+    target: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PAIRS.TXT]", show_default=False, help="The list to write (not with --poses)."),
+    ] = None,
     *,
     count: Annotated[int, typer.Option("--pairs", min=1, help="Pairs of each kind in a fold.")] = 300,
     folds: Annotated[int, typer.Option("--folds", min=1, help="10 as LFW's View 2; 1 as View 1.")] = 10,
+    poses: Annotated[
+        Path | None,
+        typer.Option("--poses", help="A CSV picture,pose (frontal, profile): write CFP's Protocol into DIR."),
+    ] = None,
     seed: Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Write over a list that is there.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Draw pairs for verification in LFW's format: balanced, without repeats, nobody in two folds."""
+    """Draw pairs for verification in LFW's or CFP's format: balanced, without repeats, nobody in two folds."""
     from mien.prepare.pairing import draw_pairs
     from mien.prepare.people import read_people
 
-    if target.exists() and not force:
-        raise InputError(f"{target}: exists already; choose another name, or --force")
-    drawn = draw_pairs(read_people(folder), pairs=count, folds=folds, seed=seed)
-    try:
-        target.write_text(drawn.text(), "utf-8", newline="\n")
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
-    total = sum(map(len, drawn.folds))
-    if as_json:
-        emit_json({"list": str(target), "folds": folds, "pairs": total, "numbered": drawn.numbered, "seed": seed})
+    if (target is None) == (poses is None):
+        raise InputError("expected the list to write, or --poses")
+    place = folder / "Protocol" if target is None else target
+    if place.exists() and not force:
+        raise InputError(f"{place}: exists already; choose another name, or --force")
+    if poses is not None:
+        from mien.prepare.profiles import read_poses, write_cfp
+
+        split = write_cfp(read_people(folder), folder, read_poses(poses), folds=folds, pairs=count, seed=seed)
+        total, use = 4 * split.pairs * split.folds, f"--protocol cfp-fp {folder}"
+        facts: dict[str, Any] = {"frontal": split.frontal, "profile": split.profile}
     else:
-        print_line(f"{counted(total, 'pair')} in {counted(folds, 'fold')} in {target}", style="bold")
-        print_line(f"measure with: mien evaluate verify --protocol lfw --pairs {target} {folder}")
+        drawn = draw_pairs(read_people(folder), pairs=count, folds=folds, seed=seed)
+        try:
+            place.write_text(drawn.text(), "utf-8", newline="\n")
+        except OSError as error:
+            raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
+        total, use = sum(map(len, drawn.folds)), f"--protocol lfw --pairs {place} {folder}"
+        facts = {"numbered": drawn.numbered}
+    if as_json:
+        emit_json({"list": str(place), "folds": folds, "pairs": total, **facts, "seed": seed})
+    else:
+        print_line(f"{counted(total, 'pair')} in {counted(folds, 'fold')} in {place}", style="bold")
+        print_line(f"measure with: mien evaluate verify {use}")
 
 
 def pack(
     folder: Folder,
     target: Annotated[
         Path,
-        typer.Argument(metavar="FILE", show_default=False, help=".rec, .tfrecord, .tar (WebDataset) or .parquet."),
+        typer.Argument(metavar="FILE", show_default=False, help=".rec, .tfrecord, .tar, .parquet, or .bin (pairs)."),
     ],
     *,
+    pairs_list: Annotated[
+        Path | None, typer.Option("--pairs", help="For .bin: the list of pairs, in LFW's format (or DIR/pairs.csv).")
+    ] = None,
+    reencode: Annotated[
+        str | None, typer.Option("--reencode", help="jpg or png; pictures are kept byte for byte unless given.")
+    ] = None,
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of --reencode jpg.")] = 95,
+    side: Annotated[int | None, typer.Option("--side", min=8, help="With --reencode: shorter side in pixels.")] = None,
     shard_size: Annotated[
         int | None, typer.Option("--shard-size", min=1, help="Begin a new file after so many megabytes.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Pack a folder of people for fast reading; every picture is kept byte for byte."""
+    """Pack a folder of people for fast reading; every picture is kept byte for byte unless you say otherwise."""
     from mien.prepare.packing import pack as put
+    from mien.prepare.pair_files import pack_pairs
     from mien.prepare.people import read_people
+    from mien.prepare.reencoding import Reencoding
 
     if target.exists() and not force:
         raise InputError(f"{target}: exists already; choose another name, or --force")
-    with progress(sum(len(p) for _, p in read_people(folder)), "Packing") as advance:
-        packed = put(folder, target, shard_bytes=shard_size and shard_size * 1_000_000, advance=advance)
+    if reencode not in (None, "jpg", "png"):
+        raise InputError(f"--reencode: expected jpg or png, got {reencode!r}")
+    if side is not None and reencode is None:
+        raise InputError("--side: needs --reencode")
+    change = Reencoding(".jpg" if reencode == "jpg" else ".png", quality, side) if reencode else None
+    if target.suffix.lower() == ".bin":
+        with progress(None, "Packing") as advance:
+            packed = pack_pairs(folder, target, pairs=pairs_list, change=change, advance=advance)
+    elif pairs_list is not None:
+        raise InputError("--pairs: only a .bin holds pairs")
+    else:
+        shard_bytes = shard_size and shard_size * 1_000_000
+        with progress(sum(len(p) for _, p in read_people(folder)), "Packing") as advance:
+            packed = put(folder, target, shard_bytes=shard_bytes, change=change, advance=advance)
     if as_json:
         emit_json({"files": list(packed.files), "pictures": packed.samples, "people": list(packed.people)})
     else:
         listed = ", ".join(Path(f).name for f in packed.files[:4]) + (" ..." if len(packed.files) > 4 else "")
-        print_line(
-            f"{counted(packed.samples, 'picture')} of {counted(len(packed.people), 'person', 'people')} in {listed}"
-        )
+        of = f" of {counted(len(packed.people), 'person', 'people')}" if packed.people else ""
+        print_line(f"{counted(packed.samples, 'picture')}{of} in {listed}")
 
 
 def unpack(
-    source: Annotated[
-        Path, typer.Argument(metavar="FILE", show_default=False, help="A packed file, or the name of shards.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A packed file, or shards' name.")],
     target: Annotated[Path, typer.Argument(metavar="DST", show_default=False, help="Folder for the people.")],
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Unpack into a folder a person, byte for byte; nothing is ever written outside DST."""
+    """Unpack into a folder a person (.bin: pairs), byte for byte; nothing is ever written outside DST."""
     from mien.prepare.packing import unpack as take
+    from mien.prepare.pair_files import unpack_pairs
 
     with progress(None, "Unpacking") as advance:
-        found = take(source, target, advance=advance)
+        unpacked = unpack_pairs if source.suffix.lower() == ".bin" else take
+        found = unpacked(source, target, advance=advance)
     if as_json:
         emit_json({"folder": str(target), "pictures": found.samples, "people": list(found.people)})
     else:
