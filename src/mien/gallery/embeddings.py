@@ -260,15 +260,16 @@ class EmbeddingGallery(Register):
     # Inside
 
     def _unsuppressed(self, probes: Floats, group: str | None, rule: Rule) -> list[list[Candidate]]:
-        """The best people of each probe, as many as it takes to have two who may be named, where there are."""
+        """The best people of each probe, as many as it takes to have two who may be named, where there are.
+
+        All probes are asked again, so that their answers are of one moment.
+        """
         k = 4
-        found = self.search(probes, k=k, group=group, rule=rule)
-        wanting = list(range(len(found)))
-        while wanting := [i for i in wanting if len(found[i]) == k and sum(not c.suppressed for c in found[i]) < 2]:
+        while True:
+            found = self.search(probes, k=k, group=group, rule=rule)
+            if not any(len(row) == k and sum(not c.suppressed for c in row) < 2 for row in found):
+                return found
             k *= 8
-            for i, row in zip(wanting, self.search(probes[wanting], k=k, group=group, rule=rule), strict=True):
-                found[i] = row
-        return found
 
     def _ignore(self, label: str, records: Sequence[FaceRecord], identity: ModelIdentity) -> Subject:
         label = person_name(label)
