@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mien.errors import GalleryError, InputError, MissingExtraError
+from mien.gallery import Gallery
 from mien.gallery.search import ApproximateIndex, ExactIndex
 
 
@@ -76,3 +77,29 @@ def test_says_what_to_install(monkeypatch):
     assert importlib.util.find_spec("mien.gallery.search.approximate")
     with pytest.raises(MissingExtraError, match=r"mien\[large\]"):
         ApproximateIndex.built(ExactIndex())
+
+
+def test_a_gallery_searches_approximately_when_asked(tmp_path, fakes):
+    pytest.importorskip("faiss", reason="needs faiss-cpu")
+    with Gallery.open(tmp_path / "people.db", identity=fakes.IDENTITY) as gallery:
+        gallery.add_many(
+            [(f"p{i}", np.stack([fakes.embedding(f"p{i}", str(j)) for j in range(3)])) for i in range(1500)]
+        )
+        probes = np.stack([fakes.embedding(f"p{i}", "probe") for i in range(0, 1500, 15)])
+        exact = gallery.search(probes, k=1)
+        assert (gallery.recall, gallery.capabilities.exact) == (None, True)
+        report = gallery.search_approximately()
+        assert report.recall >= 0.97
+        assert (gallery.recall, gallery.capabilities.exact) == (report, False)
+        assert np.mean([a == b for a, b in zip(gallery.search(probes, k=1), exact, strict=True)]) >= 0.97
+        gallery.add("new", fakes.embedding("new", "0"))
+        assert gallery.search(fakes.embedding("new", "x"), k=1)[0][0].name == "new"
+        gallery.remove("p0")
+        assert gallery.search(probes[:1], k=1)[0][0].name != "p0"
+        for i in range(1, 600):
+            gallery.remove(f"p{i}")  # compacted by then: other places
+        assert gallery.search(probes[-1:], k=1) == exact[-1:]
+        assert gallery.search_approximately(recall=None) is None
+        assert (gallery.recall, gallery.capabilities.exact) == (None, True)
+        with pytest.raises(InputError, match="recall"):
+            gallery.search_approximately(recall=1.5)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import GalleryError, InputError, NotFoundError, UnsupportedError
 from mien.gallery.attendance import attendance
 from mien.gallery.said import checked_changes
-from mien.gallery.upkeep import BacksUp, Checks, Vacuums
+from mien.gallery.upkeep import Approximates, BacksUp, Checks, Vacuums
 from mien.images import person_name
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mien.gallery.attendance import Attendance
     from mien.gallery.home import AuditEntry, Capabilities, Home, Sighting, StoredFace
+    from mien.gallery.search import RecallReport
     from mien.gallery.upkeep import CheckReport
     from mien.types import ModelIdentity, Subject
 
@@ -95,6 +96,38 @@ class Register:
         home, counts = self._home, self._home.counts()
         size, identity = home.size_on_disk(), home.identity
         return GalleryStats(home.source, counts.people, counts.faces, size, identity, counts.ignored, counts.negatives)
+
+    def search_approximately(self, *, recall: float | None = 0.995) -> RecallReport | None:
+        """Answer from a faster index that finds the nearest person almost always, as long as the gallery is open.
+
+        For many millions of faces; see docs/search.md. Scores stay true: somebody can only be overlooked. How often is
+        measured while the index is built, and `recall` says it. Needs faiss, extra `large`.
+
+        Args:
+            recall: share of nearest people to find; None to search exactly again.
+
+        Returns:
+            What was measured, on faces that had no part in choosing how far to look.
+
+        Raises:
+            UnsupportedError: the home searches in its own way.
+            MissingExtraError: faiss is not installed.
+            InputError: recall is not between 0 and 1, or there are too few faces.
+        """
+        home = self._home
+        if not isinstance(home, Approximates):
+            raise UnsupportedError(f"{home.source}: a gallery in {home.capabilities.home} searches in its own way")
+        if recall is None:
+            home.exact()
+            return None
+        if not 0 < recall <= 1:
+            raise InputError(f"recall: expected more than 0 and at most 1, got {recall}")
+        return home.approximate(recall)
+
+    @property
+    def recall(self) -> RecallReport | None:
+        """What was measured of approximate search; None where searches are exact or the home does not say."""
+        return self._home.recall if isinstance(self._home, Approximates) else None
 
     # People
 

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mien.gallery.home import Counts
+    from mien.gallery.search import RecallReport
 
-__all__ = ["BacksUp", "CheckReport", "Checks", "Vacuums"]
+__all__ = ["Approximates", "BacksUp", "CheckReport", "Checks", "Vacuums"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,24 @@ class BacksUp(Protocol):
 
     def backup(self, path: str | os.PathLike[str]) -> Path:
         """Write a verified copy to a new file."""
+        ...
+
+
+@runtime_checkable
+class Approximates(Protocol):
+    """A home whose exact search can give way to a faster one, as long as it is open."""
+
+    def approximate(self, recall: float) -> RecallReport:
+        """Search approximately from now on, finding the nearest person in this share of cases."""
+        ...
+
+    def exact(self) -> None:
+        """Search exactly again."""
+        ...
+
+    @property
+    def recall(self) -> RecallReport | None:
+        """What was measured of approximate search; None while searches are exact."""
         ...
 
 

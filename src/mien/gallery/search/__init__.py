@@ -3,7 +3,7 @@
 `ExactIndex` answers as comparing with every row would, from codes of about one byte a dimension.
 """
 
-from mien.gallery.search.approximate import ApproximateIndex, RecallReport
+from mien.gallery.search.approximate import ApproximateIndex, BehindError, RecallReport
 from mien.gallery.search.exact import ExactIndex
 from mien.gallery.search.file import OpenedIndex, open_index, read_index, save_index
 from mien.gallery.search.ranking import Hits
@@ -12,6 +12,7 @@ from mien.gallery.search.threads import default_threads
 
 __all__ = [
     "ApproximateIndex",
+    "BehindError",
     "ExactIndex",
     "Hits",
     "OpenedIndex",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mien.gallery.search.exact import ExactIndex
     from mien.types import Floats
 
-__all__ = ["ApproximateIndex", "RecallReport"]
+__all__ = ["ApproximateIndex", "BehindError", "RecallReport"]
 
 Faiss: TypeAlias = Any  # faiss has no types
 
@@ -34,6 +34,10 @@ _FEWEST = 4096  # rows; an inverted file of less is no index
 _TRAIN = 131_072  # rows that lists and codes are trained on
 _DEEP = (50, 200, 1000)  # candidates compared in full
 _COST = 1 / 1300  # of one candidate, as a share of scanning a million codes; it orders the efforts to try
+
+
+class BehindError(GalleryError):
+    """An approximate index was asked about an exact one that has fewer rows than itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,11 @@ class ApproximateIndex:
         """Take in the rows that were appended since; `index` is a descendant of the one it was built from.
 
         Raises:
-            GalleryError: it has fewer rows (it was compacted); build anew.
+            BehindError: it has fewer rows (it was compacted: build anew; or it is an older one).
         """
         with self._turn:
             if index.count < self._count:
-                raise GalleryError("the approximate index is of another gallery; it is built anew")
+                raise BehindError("the approximate index is of another gallery; it is built anew")
             for start in range(self._count, index.count, _TRAIN):
                 self._lists.add(index.read(np.arange(start, min(start + _TRAIN, index.count))))
             self._count = index.count

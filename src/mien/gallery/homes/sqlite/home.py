@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from mien.gallery.home import AuditEntry, Sighting, StoredFace, Told
     from mien.gallery.records import FaceRecord, Ids
+    from mien.gallery.search import RecallReport
     from mien.gallery.upkeep import CheckReport
     from mien.match import Candidate
     from mien.types import Floats, ModelIdentity, Subject
@@ -58,7 +59,7 @@ class SqliteHome(TwoModels):
             transactions=True,
             durable=file,
             several_writers=file,
-            exact=True,
+            exact=self._likely.report is None,
             sightings=True,
             audit=True,
             encryption=True,
@@ -145,6 +146,19 @@ class SqliteHome(TwoModels):
     def search(self, probes: Floats, *, k: int, group: str | None = None) -> list[list[Candidate]]:
         """The k nearest subjects of each probe, best first; see `Home.search`. Exact; never waits for a writer."""
         return self._answered(probes, k=k, group=group)
+
+    def approximate(self, recall: float) -> RecallReport:
+        """Search approximately from now on; see `mien.gallery.upkeep.Approximates`."""
+        return self._likely.build(self._current(), recall)
+
+    def exact(self) -> None:
+        """Search exactly again."""
+        self._likely.drop()
+
+    @property
+    def recall(self) -> RecallReport | None:
+        """What was measured of approximate search; None while searches are exact."""
+        return self._likely.report
 
     def template_faces(self, subject_ids: Sequence[int]) -> tuple[Floats, Ids]:
         """All faces of some subjects, negatives left out: float32 (N, D), and int64 (N,) whose each is."""

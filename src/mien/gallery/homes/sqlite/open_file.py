@@ -14,10 +14,12 @@ from mien.gallery.homes.sqlite.answering import IndexWrongError, answered
 from mien.gallery.homes.sqlite.connection import connect, explained, locate, transaction
 from mien.gallery.homes.sqlite.following import changes_since
 from mien.gallery.homes.sqlite.index_keeping import IndexKeeper
+from mien.gallery.homes.sqlite.likely import Likely
 from mien.gallery.homes.sqlite.migrations import prepare
 from mien.gallery.homes.sqlite.tables import Tables, identity_of
 from mien.gallery.index import Snapshot
 from mien.gallery.sealing import PLAIN
+from mien.gallery.search import BehindError
 
 if TYPE_CHECKING:
     import os
@@ -60,6 +62,7 @@ class OpenFile:
         self._stamp: tuple[int, int] | None = None
         self._model: ModelIdentity | None = None  # whose embeddings this home was opened on
         self._keeper = IndexKeeper(self.file, encrypted=sealer.encrypted, readonly=self.readonly, adopt=self._adopt)
+        self._likely = Likely()
         self._means: tuple[Snapshot, Ids, Floats] | None = None
         with explained(self.source), contextlib.ExitStack() as undo:
             first = connect(self.file, readonly=self.readonly)
@@ -187,7 +190,10 @@ class OpenFile:
             return answer
 
     def _told(self, snapshot: Snapshot, probes: Floats, k: int, group: str | None) -> list[list[Candidate]] | None:
-        found = snapshot.search(probes, k=k, group=group)
+        try:
+            found = snapshot.search(probes, k=k, group=group, likely=self._likely.of(snapshot))
+        except BehindError:  # somebody else's search has gone on meanwhile
+            found = snapshot.search(probes, k=k, group=group)
         with self._reading() as t:
             return answered(t, snapshot.position, probes, found, verify=snapshot.index.mapped)
 
