@@ -148,6 +148,19 @@ def test_an_erased_person_is_in_no_file(people, fakes):
     assert not any(vector in path.read_bytes() for path in people.parent.iterdir())
 
 
+def test_an_erasure_that_was_cut_off_takes_the_index_file_along(people, fakes):
+    vector = fakes.embedding("p7", "0").tobytes()
+    draft = people.with_name(".people.db.index.abc")
+    draft.write_bytes(b"mien-index" + vector)
+    with Gallery.open(people) as gallery:
+        gallery.home.remove("p7", action="erase")
+        gallery.home._keeper._readonly = True  # as if killed here: nothing is written at close
+    assert vector in index_of(people).read_bytes()
+    with Gallery.open(people) as gallery:
+        assert not any(vector in path.read_bytes() for path in people.parent.iterdir())
+        assert gallery.check().ok
+
+
 def test_a_snapshot_from_before_a_removal_is_not_saved(people, fakes):
     with Gallery.open(people) as other, Gallery.open(people) as gallery:
         old = other.home._current()

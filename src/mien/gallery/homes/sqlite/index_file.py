@@ -27,7 +27,7 @@ from mien.gallery.records import Negatives, Position
 from mien.gallery.search import read_index, save_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -54,10 +54,14 @@ def index_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.index")
 
 
-def drop(file: Path) -> None:
-    """Remove a gallery's index file, if there is one. It is not written over: others may have it mapped."""
-    with contextlib.suppress(OSError):
-        index_path(file).unlink()
+def drop(file: Path, *, drafts: bool = False) -> None:
+    """Remove a gallery's index file, if there is one, and with `drafts` those that are being written.
+
+    It is not written over: others may have it mapped. Who is writing a draft finds it gone, and tries again later.
+    """
+    for path in [index_path(file), *(_drafts(file) if drafts else ())]:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def load(file: Path) -> tuple[Snapshot, Mapping[str, Any]] | None:
@@ -194,10 +198,14 @@ def _ids(column: NDArray[Any], name: str) -> NDArray[np.int64]:
 
 def _drop_abandoned(file: Path) -> None:
     """Remove what a killed process has left; what another one is writing now is younger."""
-    for path in file.parent.glob(f".{_escaped(index_path(file).name)}.*"):
+    for path in _drafts(file):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < time.time() - _ABANDONED:
                 path.unlink()
+
+
+def _drafts(file: Path) -> Iterable[Path]:
+    return file.parent.glob(f".{_escaped(index_path(file).name)}.*")
 
 
 def _escaped(name: str) -> str:

@@ -64,11 +64,11 @@ class IndexKeeper:
             _log.info("%s: building the index of about %d faces; the next opening is quick", t.source, faces[0])
         return None
 
-    def give_up(self) -> None:
-        """Remove the file: it does not fit, or holds somebody who was removed."""
+    def give_up(self, *, drafts: bool = False) -> None:
+        """Remove the file: it does not fit, or holds somebody who was erased; then with what is being written."""
         self._saved = None
         if self._file is not None and not self._readonly:
-            index_file.drop(self._file)
+            index_file.drop(self._file, drafts=drafts)
 
     def consider(self, snapshot: Snapshot) -> None:
         """Write the file in the background if enough has happened since it was written."""

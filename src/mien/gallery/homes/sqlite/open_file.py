@@ -117,6 +117,8 @@ class OpenFile:
         with self._writing(single=False) as t:
             t.db.execute("VACUUM")
             busy = t.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if due:
+            self._keeper.give_up(drafts=True)
         if busy:
             raise GalleryError(f"{self.source}: another program is reading it, so its log cannot be emptied; try again")
         if due:
