@@ -75,9 +75,11 @@ def _show_verification(result: VerificationResult) -> None:
     from mien.evaluate.results import rate_key
 
     _head(result.experiment)
-    genuine, impostor = result.scores.genuine, result.scores.impostor
-    print_line(f"{len(genuine)} genuine pairs, mean score {genuine.mean():.3f}")
-    print_line(f"{len(impostor)} impostor pairs, mean score {impostor.mean():.3f}")
+    scores = (result.scores.genuine, result.scores.impostor)
+    for kind, values, failed in zip(("genuine", "impostor"), scores, result.failed, strict=True):
+        without = f", {failed} of them without a face" if failed else ""
+        mean = f", mean score {values[failed:].mean():.3f}" if len(values) > failed else ""
+        print_line(f"{len(values)} {kind} pairs{without}{mean}")
     print_line()
     found = result.accuracy.found
     rows: list[Sequence[object]] = []
@@ -87,13 +89,15 @@ def _show_verification(result: VerificationResult) -> None:
             spread = f"± {result.accuracy.standard_error:.4f} (standard error)"
         at = f"{found.folds[0].threshold:.4f}" if len(found.folds) == 1 else None
         rows.append(("accuracy", f"{found.mean:.4f}", spread, at))
-    low, high = result.eer_interval[:2] if result.eer_interval else (None, None)
-    rows.append(("EER", f"{result.eer.rate:.4f}", _interval(low, high), f"{result.eer.threshold:.4f}"))
+    spread = _interval(*result.eer_interval[:2]) if result.eer_interval else "-"
+    rows.append(("EER", f"{result.eer.rate:.4f}", spread, f"{result.eer.threshold:.4f}"))
     rows.append(("AUC", f"{result.auc:.5f}", None, None))
     rows += [_rate(f"TAR at FAR {rate_key(row.target)}", row) for row in result.tar_at_far]
     print_table(("", "value", "95 % interval", "threshold"), rows, right=("value",))
     print_line()
     print_line(f"Accuracy: {result.accuracy.rule}.")
+    if result.eer_reason:
+        print_line(f"No interval of the EER: {result.eer_reason}.")
     print_line()
     show_groups(result)
     _foot(result.experiment, result.tar_at_far)

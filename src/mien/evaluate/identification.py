@@ -11,6 +11,7 @@ from mien.errors import InputError
 from mien.evaluate.experiment import FAILED_SCORE, shot
 from mien.evaluate.metrics.bootstrap import bootstrap_dir
 from mien.evaluate.metrics.curves import thinned
+from mien.evaluate.metrics.fixed_threshold import MIN_PEOPLE
 from mien.evaluate.metrics.identification import Search, cmc, dir_at_fpir, open_set_curve, search_gallery
 from mien.evaluate.metrics.scores import histogram, score_set
 from mien.evaluate.people_table import people_table
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from mien.evaluate.embeddings import Embedded
     from mien.evaluate.experiment import Setup
+    from mien.evaluate.metrics.scores import ScoreHistogram
     from mien.evaluate.protocols.pictures import Picture
     from mien.evaluate.protocols.sets import IdentificationSet
     from mien.evaluate.results import Shot
@@ -94,11 +96,7 @@ def identify_set(
         dir_at_fpir=rates,
         cmc=cmc(search, MAX_RANK) if known else None,
         curve=thinned(open_set_curve(search)) if both else None,
-        histogram=histogram(
-            score_set(_finite(search.mate_score[search.known]), _finite(search.top_score[~search.known]))
-        )
-        if both
-        else None,
+        histogram=_histogram(search) if both else None,
         false_matches=worst[0],
         false_non_matches=worst[1],
         too_alike=alike,
@@ -186,15 +184,19 @@ def _dir(search: Search, subjects: NDArray[np.intp], fpir: float, seed: int) -> 
     if not found.sufficient:
         return insufficient(fpir, unknown, "unknown probes")
     low, high, how = found.low, found.high, WILSON
-    if 0 < found.dir < 1:  # where nothing went wrong, nothing does in a replicate
+    people = len(np.unique(subjects))
+    if 0 < found.dir < 1 and people >= MIN_PEOPLE:  # where nothing went wrong, nothing does in a replicate
         interval = bootstrap_dir(search, subjects, fpir, replicates=REPLICATES, seed=seed)
         low, high = interval.low, interval.high
         how = f"bootstrap over the probes' people, {interval.replicates} replicates"
     return RateAt(fpir, found.dir, low, high, found.threshold, found.fpir, how)
 
 
-def _finite(scores: Floats) -> Floats:
-    return np.where(scores > -np.inf, scores, FAILED_SCORE)
+def _histogram(search: Search) -> ScoreHistogram:
+    """Of the probes that have a score; where a kind has none, its probes are shown as what they count as."""
+    kinds = search.mate_score[search.known], search.top_score[~search.known]
+    scored = [scores[scores > -np.inf] for scores in kinds]
+    return histogram(score_set(*(part if len(part) else np.array([FAILED_SCORE]) for part in scored)))
 
 
 def _worst(

@@ -87,7 +87,8 @@ class MegafaceResult:
         distractors: how many there are.
         ranks: rank 1 by the number of distractors.
         tar_at_far: TAR (that is VR) at stated FARs among all distractors.
-        genuine_mean: mean score of the genuine pairs.
+        failed: pairs of which a probe has no embedding.
+        genuine_mean: mean score of the other pairs.
         impostors: comparisons of a probe with a distractor.
     """
 
@@ -98,6 +99,7 @@ class MegafaceResult:
     distractors: int
     ranks: tuple[RankAt, ...]
     tar_at_far: tuple[RateAt, ...]
+    failed: int
     genuine_mean: float
     impostors: int
 
@@ -111,7 +113,7 @@ class MegafaceResult:
             "distractors": self.distractors,
             "rank_1": {str(row.distractors): row.record() for row in self.ranks},
             "tar_at_far": {rate_key(row.target): row.record("tar", "far") for row in self.tar_at_far},
-            "genuine": {"n": self.pairs, "mean": self.genuine_mean},
+            "genuine": {"n": self.pairs, "failed": self.failed, "mean": self.genuine_mean},
             "impostor": {"n": self.impostors, "mean": None},
         }
 
@@ -188,7 +190,8 @@ def measure_megaface(
             _tar(genuine, np.concatenate([owner, lost]), of_person, highest, far=far, seed=setup.seed)
             for far in sorted(set(fars), reverse=True)
         ),
-        genuine_mean=float(genuine.mean(dtype=np.float64)),
+        failed=missing,
+        genuine_mean=float(pairs.scores.mean(dtype=np.float64)),
         impostors=highest.total,
     )
 

@@ -239,19 +239,18 @@ class VerificationResult:
 
     Attributes:
         experiment: what was measured, and how.
-        scores: all scores.
+        scores: all scores; failures are the lowest.
         accuracy: over folds.
-        eer: the equal error rate.
-        eer_interval: its (low, high) and how it was found; None where it could not be.
-        eer_reason: why there is none; empty where there is one.
-        auc, d_prime: area under the ROC; distance of the classes, or None where it is not defined.
+        eer, eer_interval: the equal error rate; its (low, high) and how it was found, None where it could not be.
+        eer_reason: why there is none, or empty.
+        auc, d_prime: area under the ROC; distance of the classes without failures, or None where it is not defined.
         tar_at_far: by falling FAR.
         curve: ROC and DET, thinned for drawing.
-        histogram: of both classes.
+        histogram: of both classes, without failures.
         false_matches: the impostor pairs with the highest scores, highest first.
         false_non_matches: the genuine pairs with the lowest scores, lowest first; failures apart.
-        too_alike: people whom the system cannot tell apart, where every picture is compared with every other.
-        groups: rates by group, where they were asked for.
+        too_alike, groups: people whom the system cannot tell apart; rates by group. None where not measured.
+        failed: how many genuine and impostor pairs have no score of their own, because a picture has no embedding.
     """
 
     experiment: Experiment
@@ -269,6 +268,7 @@ class VerificationResult:
     eer_reason: str = ""
     too_alike: TooAlike | None = None
     groups: Groups | None = None
+    failed: tuple[int, int] = (0, 0)
 
     def record(self) -> dict[str, Any]:
         """The JSON object."""
@@ -284,8 +284,8 @@ class VerificationResult:
             "auc": self.auc,
             "d_prime": self.d_prime,
             "tar_at_far": {rate_key(row.target): row.record("tar", "far") for row in self.tar_at_far},
-            "genuine": _spread(genuine),
-            "impostor": _spread(impostor),
+            "genuine": _spread(genuine, self.failed[0]),
+            "impostor": _spread(impostor, self.failed[1]),
             "false_matches": [pair.record() for pair in self.false_matches],
             "false_non_matches": [pair.record() for pair in self.false_non_matches],
             "too_alike": self.too_alike and self.too_alike.record("fmr"),
@@ -300,18 +300,16 @@ class IdentificationResult:
     Attributes:
         experiment: what was measured, and how.
         search: what was found for each probe.
-        gallery_size: people who could be searched, distractors included.
-        not_enrolled: people of the gallery of whom no picture gave an embedding.
+        gallery_size, not_enrolled: people who could be searched, distractors included; those without an embedding.
         known, unknown: how many probes there are of each kind.
         dir_at_fpir: by falling FPIR; without rates where there is no unknown probe.
         cmc: closed-set ranks of the known probes; None where there are none.
         curve: DIR against FPIR, thinned for drawing (`fmr` is FPIR, `tar` DIR, `fnmr` FNIR); None in a closed set.
-        histogram: mates' scores of known probes ("genuine") and best scores of unknown ones ("impostor"), -1 for
-            probes without a face; None in a closed set.
+        histogram: mates' scores of known probes ("genuine") and best scores of unknown ones ("impostor"), without
+            probes that have no face; None in a closed set.
         false_matches: unknown probes with the highest scores, each with the picture that it matched.
         false_non_matches: known probes with the lowest scores of their mates, each with the mate's best picture.
-        too_alike: enrolled people whom the threshold does not tell apart.
-        groups: as in `VerificationResult`, of the probes.
+        too_alike, groups: as in `VerificationResult`, of the enrolled people and of the probes.
         probes: (P,) the template of each probe of `search`.
     """
 
@@ -348,5 +346,6 @@ class IdentificationResult:
         }
 
 
-def _spread(values: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, Any]:
-    return {"n": len(values), "mean": float(values.mean(dtype=np.float64))}
+def _spread(values: np.ndarray[Any, np.dtype[np.float32]], failed: int) -> dict[str, Any]:
+    mean = float(values[failed:].mean(dtype=np.float64)) if len(values) > failed else None
+    return {"n": len(values), "failed": failed, "mean": mean}

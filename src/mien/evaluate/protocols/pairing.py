@@ -37,7 +37,7 @@ def missing_files(name: str, missing: Iterable[str], policy: Missing) -> list[Ex
         more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
         raise NotFoundError(
             f"{name}: {len(gone)} listed files are not there: {', '.join(gone[:_SHOWN])}{more}; "
-            'missing="exclude" measures without them'
+            "--skip-missing leaves them out (in Python: missing='exclude')"
         )
     return [Exclusion(what, "the file is not there") for what in gone]
 
