@@ -268,6 +268,8 @@ def test_an_answer_is_explained(opened):
     opened.add("Bob", faces_of("Bob", 1))
     opened.reject("Ada", fakes.embedding("Ada", "no"), picture="no.jpg")
     probe = fakes.embedding("Ada", "1")
+    (row,) = opened.search(probe, k=3, rule="blend")
+    assert [w.candidate.score for w in opened.explain(probe, threshold=0.6).witnesses] == [c.score for c in row]
     told = opened.explain(probe, threshold=0.6, exemplars=4)
     assert told.match.name == "Ada"
     assert [w.candidate.name for w in told.witnesses] == ["Ada", "Bob"]

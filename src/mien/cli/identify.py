@@ -118,7 +118,7 @@ def identify(
             record: dict[str, Any] = {"source": found.source, "size": list(found.size), "turns": found.turns}
             record["faces"] = [_record(one) for one in who]
             if explain:
-                explain_faces(known, found, who, record["faces"])
+                explain_faces(known, found, who, record["faces"], group=group, rule=how["rule"])
             if log:
                 log_sightings(known, path, who, log_time)
             if not quiet:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mien.gallery import Gallery
+    from mien.gallery.rules import Rule
     from mien.types import Analysis, Identification
 
 __all__ = ["explain_faces", "log_sightings", "show_witness"]
@@ -20,13 +21,20 @@ _PEOPLE, _FACES = 3, 3  # told of a face
 
 
 def explain_faces(
-    known: Gallery, found: Analysis, who: Sequence[Identification], records: Sequence[dict[str, Any]]
+    known: Gallery,
+    found: Analysis,
+    who: Sequence[Identification],
+    records: Sequence[dict[str, Any]],
+    *,
+    group: str | None,
+    rule: Rule,
 ) -> None:
     """Put the nearest people and their nearest faces into the record of each face of a photo."""
     from mien.gallery.explaining import explanation
 
-    for probe, one, record in zip(found.embeddings, who, records, strict=True):
-        told = explanation(known.home, probe, one.match, k=_PEOPLE, exemplars=_FACES)
+    nearest = known.search(found.embeddings, k=_PEOPLE, group=group, rule=rule) if who else []
+    for probe, one, record, candidates in zip(found.embeddings, who, records, nearest, strict=True):
+        told = explanation(known.home, probe, one.match, candidates, exemplars=_FACES)
         record["explanation"] = [
             {
                 "name": witness.candidate.name,

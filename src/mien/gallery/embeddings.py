@@ -235,6 +235,8 @@ class EmbeddingGallery(Register):
         *,
         fpir: float = IDENTIFY_FPIR,
         threshold: float | None = None,
+        group: str | None = None,
+        rule: Rule = "blend",
         k: int = 3,
         exemplars: int = 3,
     ) -> Explanation:
@@ -244,6 +246,8 @@ class EmbeddingGallery(Register):
             embedding: (D,) or (1, D), unit norm.
             fpir: as for `identify_embeddings`.
             threshold: as for `identify_embeddings`.
+            group: as for `identify_embeddings`.
+            rule: as for `identify_embeddings`; the people are told of by the scores that decide.
             k: people told of.
             exemplars: faces told of each.
 
@@ -254,8 +258,9 @@ class EmbeddingGallery(Register):
         if len(probes) != 1 or k < 1 or exemplars < 1:
             raise InputError(f"explain: expected one embedding, k and exemplars of 1 or more, got {len(probes)}, {k}, "
                              f"{exemplars}")  # fmt: skip
-        (match,) = self.identify_embeddings(probes, fpir=fpir, threshold=threshold)
-        return explanation(self._home, probes[0], match, k=k, exemplars=exemplars)
+        (match,) = self.identify_embeddings(probes, fpir=fpir, threshold=threshold, group=group, rule=rule)
+        (nearest,) = self.search(probes, k=k, group=group, rule=rule)
+        return explanation(self._home, probes[0], match, nearest, exemplars=exemplars)
 
     # Inside
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from mien.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mien.gallery.home import Home, StoredFace
     from mien.match import Candidate
     from mien.types import Floats, Match
@@ -44,10 +46,12 @@ class Explanation:
     witnesses: tuple[Witness, ...]
 
 
-def explanation(home: Home, probe: Floats, match: Match, *, k: int, exemplars: int) -> Explanation:
-    """Gather the k nearest subjects of one probe (D,), and of each the nearest faces."""
+def explanation(
+    home: Home, probe: Floats, match: Match, candidates: Sequence[Candidate], *, exemplars: int
+) -> Explanation:
+    """Gather, of each of the subjects that the decision chose among, the faces nearest to one probe (D,)."""
     witnesses = []
-    for candidate in home.search(probe[None], k=k)[0]:
+    for candidate in candidates:
         try:
             faces = home.faces(candidate.name)
             scores = home.embeddings([face.id for face in faces]) @ probe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -198,3 +199,15 @@ def test_what_cannot_be_written_is_named(made, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         write_report(tmp_path, made.verification())
     assert [p.name for p in tmp_path.glob(".mien-*")] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_page_is_for_its_maker_alone(tmp_path: Path) -> None:
+    from mien.evaluate.report.shell import write_page
+
+    before = os.umask(0)
+    try:
+        path = write_page(tmp_path / "page.html", "<p>faces")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,8 @@ def whole_page(title: str, *children: Child) -> Markup:
 def write_page(target: Path, page: str) -> Path:
     """Write a page into a file, whose folder is made if need be.
 
-    The file appears whole: it is written beside its place under another name, and then moved there. Safe to call from
-    several threads at once; of two that write one file, one wins.
+    The file is readable by its owner alone. It appears whole: it is written beside its place under another name, and
+    then moved there. Safe to call from several threads at once; of two that write one file, one wins.
 
     Raises:
         InputError: the folder or the file cannot be written.
@@ -51,7 +52,9 @@ def write_page(target: Path, page: str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with draft.open("xb") as file:
+            # Faces and names are for whoever made the page, until they share it.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
                 file.write(page.encode("utf-8"))
             draft.replace(target)
         finally:
