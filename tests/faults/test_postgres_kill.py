@@ -127,4 +127,6 @@ def check(home, last):
     for subject in home.subjects()[::17]:
         person = subject.name
         (found,) = home.search(fakes.embedding(person, "0")[None], k=1)
-        assert (found[0].name, round(found[0].score, 5)) == (person, 1.0)
+        # Of a pair that was cut off between "moved" and "merged", this face lies with the other one by now.
+        assert found[0].name in (person, f"{person.rpartition('-')[0]}-a")
+        assert round(found[0].score, 5) == 1.0
