@@ -129,6 +129,13 @@ def test_a_folder_is_clustered_and_measured(run, people, tmp_path):
     assert "connected components" in found["method"]
     alone = json.loads(run("evaluate", "cluster", people, "--threshold", "0.5", "--failures", "exclude", "--json").out)
     assert (alone["faces"], alone["pairwise"]["f"]["value"]) == (9, 1)
+    assert (alone["pairwise"]["f"]["low"], alone["pairwise"]["f"]["high"]) == (
+        None,
+        None,
+    )  # the same in every replicate
+    assert found["bcubed"]["recall"]["low"] < found["bcubed"]["recall"]["value"] < 1
+    shown = run("evaluate", "cluster", people, "--threshold", "0.5", "--failures", "exclude").out
+    assert "1.0000 to 1.0000" not in shown
     chained = json.loads(run("evaluate", "cluster", people, "--threshold", "-1", "--json").out)
     assert chained["merged"][0]["faces"] == 9
     calibrated = json.loads(run("evaluate", "cluster", people, "--fmr", "0.01", "--json").out)

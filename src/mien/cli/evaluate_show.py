@@ -9,7 +9,7 @@ from mien.cli.output import counted, print_line, print_table, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mien.evaluate.clustering import ClusterResult
+    from mien.evaluate.clustering import ClusterResult, Kind
     from mien.evaluate.detection import DetectionResult
     from mien.evaluate.liveness import LivenessResult
     from mien.evaluate.measured import Measured
@@ -29,6 +29,8 @@ def interval(low: float | None, high: float | None) -> str | None:
 
 def show_clustering(result: ClusterResult) -> None:
     """Print a clustering's numbers and where it fails worst."""
+    from mien.evaluate.clustering import PARTS
+
     found = result.agreement
     print_line(result.experiment.protocol, style="bold")
     print_line(
@@ -38,12 +40,13 @@ def show_clustering(result: ClusterResult) -> None:
         print_line(f"Clustered by {result.method}: {result.threshold:.4f}")
     print_line()
     rows: list[Sequence[object]] = []
-    for title, kind in (("B-cubed", "bcubed"), ("pairwise", "pairwise")):
+    kinds: tuple[tuple[str, Kind], ...] = (("B-cubed", "bcubed"), ("pairwise", "pairwise"))
+    for title, kind in kinds:
         numbers: Any = getattr(found, kind)
-        for at, part in enumerate(("precision", "recall", "f")):
-            low, high = getattr(result.intervals, kind)[at] if result.intervals else (None, None)
+        for part in PARTS:
             shown = "F" if part == "f" else part
-            rows.append((f"{title} {shown}", f"{getattr(numbers, part):.4f}", interval(low, high)))
+            spread = interval(*result.bounds(kind, part))
+            rows.append((f"{title} {shown}", f"{getattr(numbers, part):.4f}", spread))
     print_table(("", "value", "95 % interval"), rows, right=("value",))
     print_line()
     if result.split:

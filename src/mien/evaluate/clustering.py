@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from mien.evaluate.results import Experiment, PairOfShots
 
 __all__ = [
+    "PARTS",
     "ClusterResult",
+    "Kind",
     "Labelled",
     "MergedCluster",
+    "Part",
     "SplitPerson",
     "cluster_result",
     "measure_clusters",
@@ -35,6 +38,11 @@ __all__ = [
 ]
 
 WORST: Final = 12
+Kind: TypeAlias = Literal["pairwise", "bcubed"]
+Part: TypeAlias = Literal["precision", "recall", "f"]
+PARTS: Final[tuple[Part, ...]] = ("precision", "recall", "f")
+"""The numbers of either kind, in the order of `AgreementIntervals`."""
+
 _DRAWS: Final = 20_000_000  # people drawn for the intervals: about a second
 
 RULES: Final = (
@@ -134,8 +142,8 @@ class ClusterResult:
             "people": found.subjects,
             "clusters": found.clusters,
             "alone": self.alone,
-            "pairwise": _numbers(found.pairwise, i.pairwise if i else None),
-            "bcubed": _numbers(found.bcubed, i.bcubed if i else None),
+            "pairwise": self._numbers("pairwise"),
+            "bcubed": self._numbers("bcubed"),
             "interval": f"bootstrap over {found.subjects} people, {i.replicates} replicates" if i else None,
             "reason": None if i else "one person cannot be resampled",
             "split_people": self.split_people,
@@ -144,13 +152,20 @@ class ClusterResult:
             "merged": [{key: getattr(row, key) for key in row.__slots__} for row in self.merged],
         }
 
+    def bounds(self, kind: Kind, part: Part) -> tuple[float, float] | tuple[None, None]:
+        """The interval of a number; none for a 1 or a 0 that every replicate repeats, which says nothing."""
+        if self.intervals is None:
+            return None, None
+        low, high = getattr(self.intervals, kind)[PARTS.index(part)]
+        return (low, high) if low < high else (None, None)
 
-def _numbers(found: Any, bounds: Any) -> dict[str, Any]:  # noqa: ANN401
-    record: dict[str, Any] = {}
-    for at, key in enumerate(("precision", "recall", "f")):
-        low, high = (None, None) if bounds is None else bounds[at]
-        record[key] = {"value": getattr(found, key), "low": low, "high": high}
-    return record
+    def _numbers(self, kind: Kind) -> dict[str, Any]:
+        found = getattr(self.agreement, kind)
+        record: dict[str, Any] = {}
+        for part in PARTS:
+            low, high = self.bounds(kind, part)
+            record[part] = {"value": getattr(found, part), "low": low, "high": high}
+        return record
 
 
 def read_clusters(path: str | os.PathLike[str]) -> Labelled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mien.evaluate.clustering import PARTS
 from mien.evaluate.report.account import model_card
 from mien.evaluate.report.body import Body
 from mien.evaluate.report.markup import Child, Markup, element, name
@@ -12,7 +13,7 @@ from mien.evaluate.report.wording import bounds, count, of_model, percent, score
 from mien.evaluate.results import Experiment
 
 if TYPE_CHECKING:
-    from mien.evaluate.clustering import ClusterResult
+    from mien.evaluate.clustering import ClusterResult, Kind
 
 __all__ = ["clustering_body"]
 
@@ -34,7 +35,7 @@ def clustering_body(result: ClusterResult) -> Body:
 
 
 def _headline(result: ClusterResult) -> Markup:
-    bcubed, intervals = result.agreement.bcubed, result.intervals
+    bcubed = result.agreement.bcubed
     said = (
         f"Of the faces that share a face's cluster, {percent(bcubed.precision)} are of the same person on average, and "
         f"{percent(bcubed.recall)} of a person's faces are there (each face itself included). "
@@ -43,11 +44,9 @@ def _headline(result: ClusterResult) -> Markup:
     )
     if result.method:
         said += f" Clustered by {result.method}, at {score(result.threshold)}: a baseline, no more."
-    rows = []
-    for title, numbers, kind in (("B-cubed", bcubed, "bcubed"), ("Pairwise", result.agreement.pairwise, "pairwise")):
-        low, high = getattr(intervals, kind)[2] if intervals else (None, None)
-        rows.append((f"{title} F", percent(numbers.f), f"95 %: {bounds(low, high)}"))
-    rows += [
+    rows = [
+        ("B-cubed F", percent(bcubed.f), f"95 %: {bounds(*result.bounds('bcubed', 'f'))}"),
+        ("Pairwise F", percent(result.agreement.pairwise.f), f"95 %: {bounds(*result.bounds('pairwise', 'f'))}"),
         ("Clusters", f"{result.agreement.clusters:,}", f"of {count(result.agreement.subjects, 'person', 'people')}"),
         ("Split people", f"{result.split_people:,}", "in more than one cluster"),
         ("Mixed clusters", f"{result.merged_clusters:,}", "of more than one person"),
@@ -57,17 +56,17 @@ def _headline(result: ClusterResult) -> Markup:
 
 def _agreement(result: ClusterResult) -> Markup:
     rows: list[tuple[Child, ...]] = []
-    for title, kind in (("B-cubed, by face", "bcubed"), ("pairwise, by pair of faces", "pairwise")):
+    kinds: tuple[tuple[str, Kind], ...] = (("B-cubed, by face", "bcubed"), ("pairwise, by pair of faces", "pairwise"))
+    for title, kind in kinds:
         numbers: Any = getattr(result.agreement, kind)
-        for at, part in enumerate(("precision", "recall", "f")):
-            low, high = getattr(result.intervals, kind)[at] if result.intervals else (None, None)
+        for part in PARTS:
             shown = "F" if part == "f" else part
-            rows.append((f"{title}: {shown}", percent(getattr(numbers, part)), bounds(low, high)))
+            rows.append((f"{title}: {shown}", percent(getattr(numbers, part)), bounds(*result.bounds(kind, part))))
     how = "One person cannot be resampled, so there are no intervals."
     if result.intervals is not None:
         how = (
             f"Intervals: bootstrap over {result.agreement.subjects:,} people, {result.intervals.replicates:,} "
-            "replicates; the clustering itself is not repeated."
+            "replicates; the clustering itself is not repeated. A number that is the same in every replicate has none."
         )
     return element(
         "div",
