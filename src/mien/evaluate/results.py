@@ -331,14 +331,13 @@ class IdentificationResult:
 
     def record(self) -> dict[str, Any]:
         """The JSON object."""
-        ranks = [] if self.cmc is None else (self.cmc.hits / self.cmc.probes).tolist()
         return {
             **self.experiment.record("identification"),
             "gallery_size": self.gallery_size,
             "not_enrolled": self.not_enrolled,
             "probes": {"known": self.known, "unknown": self.unknown},
             "dir_at_fpir": {rate_key(row.target): row.record("dir", "fpir") for row in self.dir_at_fpir},
-            "cmc": ranks,
+            "cmc": [] if self.cmc is None else (self.cmc.hits / self.cmc.probes).tolist(),
             "false_matches": [pair.record() for pair in self.false_matches],
             "false_non_matches": [pair.record() for pair in self.false_non_matches],
             "too_alike": self.too_alike and self.too_alike.record("fpir"),
