@@ -52,8 +52,8 @@ def bit_distance(a: ArrayLike, b: ArrayLike) -> NDArray[np.int64]:
         count: NDArray[np.int64] = np.bitwise_count(different).astype(np.int64)
         return count
     bytes_of = np.ascontiguousarray(different)[..., None].view(np.uint8)
-    count = np.unpackbits(bytes_of, axis=-1).sum(-1, dtype=np.int64)
-    return count
+    counted: NDArray[np.int64] = np.unpackbits(bytes_of, axis=-1).sum(-1, dtype=np.int64)
+    return counted
 
 
 def near_pairs(fingerprints: ArrayLike, *, most: int) -> Iterator[NDArray[np.intp]]:
