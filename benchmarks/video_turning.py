@@ -100,16 +100,17 @@ def main() -> None:
                     if way == "container":
                         flagged(clip, turns)
                     decided, boxes = boxes_of(clip, recognizer, options.every, upright=True)
-                    agree, frames = agreement(upright, boxes)
+                    largest, whole, frames = agreement(upright, boxes)
                     row = {"video": path.name, "turned": 90 * turns, "way": way, "decided": decided}
-                    rows.append({**row, "frames": frames, "agree": agree})
-                    print(
-                        f"{path.name:40} {90 * turns:4} {way:10} decided {decided} agree {agree}/{frames}", flush=True
-                    )
-    total, agree = sum(r["frames"] for r in rows), sum(r["agree"] for r in rows)
-    print(f"frames that agree: {agree} of {total} ({agree / total:.1%})")
+                    rows.append({**row, "frames": frames, "largest": largest, "every": whole})
+                    told = f"largest face {largest}/{frames}, every face {whole}/{frames}"
+                    print(f"{path.name:40} {90 * turns:4} {way:10} decided {decided}: {told}", flush=True)
+    total = {key: sum(row[key] for row in rows if row["turned"]) for key in ("frames", "largest", "every")}
+    shares = {key: total[key] / total["frames"] for key in ("largest", "every")}
+    print(f"in {total['frames']} turned frames the largest face agrees in {shares['largest']:.1%}, "
+          f"every face in {shares['every']:.1%}")  # fmt: skip
     if options.out:
-        options.out.write_text(json.dumps({"agree": agree, "frames": total, "rows": rows}, indent=1) + "\n")
+        options.out.write_text(json.dumps({**total, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
