@@ -98,7 +98,9 @@ def milvus_lite() -> Iterator[Path]:
         pytest.importorskip("milvus_lite", reason="needs milvus-lite")
         folder = Path(tempfile.mkdtemp(prefix="mien-milvus-"))
         try:
-            client = pymilvus.MilvusClient(str(folder / "people.db"))
+            from mien.gallery.homes.milvus.link import LITE_OPTIONS
+
+            client = pymilvus.MilvusClient(str(folder / "people.db"), grpc_options=LITE_OPTIONS)
         except Exception as error:  # noqa: BLE001 - whatever it says: a sandbox may forbid its socket
             shutil.rmtree(folder, ignore_errors=True)
             pytest.skip(f"Milvus Lite does not start here: {error}")

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mien.errors import GalleryError, GalleryFileError, InputError, MissingExtraError, NotFoundError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mien.gallery.homes.milvus.address import Address
     from mien.types import Floats
 
-__all__ = ["Link", "Row", "key_of", "listed"]
+__all__ = ["LITE_OPTIONS", "Link", "Row", "key_of", "listed"]
 
 Row = dict[str, Any]
 
@@ -38,6 +38,10 @@ def key_of(text: str | None) -> str:
 def listed(values: Sequence[int] | Sequence[str]) -> str:
     """A list for a filter, of whole numbers or keys."""
     return "[" + ", ".join(str(v) if isinstance(v, int) else f'"{v}"' for v in values) + "]"
+
+
+LITE_OPTIONS: Final = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": 0}
+"""For Milvus Lite, whose server hangs up on a client that asks too often whether it is there (pymilvus: every 10 s)."""
 
 
 class Link:
@@ -64,6 +68,8 @@ class Link:
             if not address.path.exists() and (readonly or not create):
                 raise NotFoundError(missing)
         more: dict[str, Any] = {} if address.path else {"token": address.token, "db_name": address.database}
+        if address.path:
+            more["grpc_options"] = LITE_OPTIONS
         self._client: Any = None
         self._there: set[str] = set()  # collections that were seen: they are never dropped
         with self.explained(), warnings.catch_warnings():
