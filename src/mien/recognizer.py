@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import operator
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mien.detect.mtcnn import MTCNN
 from mien.detect.trees import RegressionTrees
+from mien.embed.aligned import AlignedEmbedder
 from mien.embed.dlib_resnet import DlibResNet
 from mien.embed.views import PRESETS as VIEWS
 from mien.embed.views import need_trees
 from mien.engine import Engine
-from mien.errors import InputError, NoFaceError
+from mien.errors import CardError, InputError, NoFaceError
 from mien.images import decode
+from mien.match.calibration_beside import offer_calibrations
+from mien.models import catalogue
 from mien.models.session import available_cores
 from mien.types import Preset
 
@@ -22,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mien.interfaces import Detector, Embedder
+    from mien.models.card import ModelCard
     from mien.types import Analysis, Faces, Floats, ModelIdentity
 
-__all__ = ["DEFAULT_PRESET", "PRESETS", "Recognizer"]
+__all__ = ["DEFAULT_PRESET", "PRESETS", "Recognizer", "open_embedder"]
 
 PRESETS: tuple[Preset, ...] = ("fast", "accurate")
 DEFAULT_PRESET: Preset = "accurate"
@@ -188,9 +193,43 @@ class Recognizer:
         return MTCNN(threads=threads, **self._detector_options)
 
     def _default_embedder(self, threads: int) -> Embedder:
-        callers = self._workers if threads == 1 else 1
-        landmarker = RegressionTrees() if need_trees(VIEWS[self._preset]) else None
-        return DlibResNet(self._preset, landmarker=landmarker, threads=threads, callers=callers)
+        return open_embedder(None, self._preset, threads=threads, callers=self._workers if threads == 1 else 1)
+
+
+def open_embedder(
+    card: ModelCard | str | None,
+    preset: Preset = DEFAULT_PRESET,
+    *,
+    threads: int | None = None,
+    callers: int = 1,
+) -> Embedder:
+    """An embedder by its card: the code of its family, with all that it needs.
+
+    A calibration that lies beside the card (``NAME.calibration.toml``) is found from then on by
+    `mien.match.calibration_for`.
+
+    Args:
+        card: a card, its name, path or folder (see `mien.models.catalogue.get`); None for the default embedder.
+        preset: "fast" or "accurate".
+        threads: threads of one run; None for all cores.
+        callers: how many threads will call it at the same time.
+
+    Raises:
+        NotFoundError, CardError: there is no such card, or it is of no embedder.
+        ModelFileError: the model's file is missing or damaged.
+        InputError: the card has no such preset.
+    """
+    found = catalogue.get(card) if isinstance(card, str) else card
+    if found is not None and found.task != "embedder":
+        raise CardError(f"{found.name}: expected an embedder, got a card of a {found.task}")
+    if found is not None and found.family == "aligned":
+        made: Embedder = AlignedEmbedder(found, preset=preset, threads=threads)
+    else:
+        landmarker = RegressionTrees() if preset in VIEWS and need_trees(VIEWS[preset]) else None
+        made = DlibResNet(preset, landmarker=landmarker, threads=threads, callers=callers, card=found)
+    if found is not None and found.origin.endswith(".toml"):
+        offer_calibrations(Path(found.origin).parent)
+    return made
 
 
 def _maker(given: Any, method: str, default: Callable[[int], Any]) -> Callable[[int], Any]:  # noqa: ANN401

@@ -263,3 +263,29 @@ def test_many_threads_share_one_embedder(picture):
     with ThreadPoolExecutor(8) as pool:
         for got, want in zip(pool.map(lambda f: model.embed(model.chips(picture, f)), faces), expected, strict=True):
             np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def grey_network(size=112):
+    """Means over a 2 x 2 grid of one channel: float32 (N, 4)."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, size, size])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])
+    pool = helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[size // 2] * 2, strides=[size // 2] * 2)
+    made = helper.make_graph([pool, helper.make_node("Flatten", ["p"], ["y"])], "toy", [x], [y])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+
+
+def test_grey_models_see_one_channel(picture):
+    made = card(colour="grey", mean=(100.0,), std=(50.0,), dimension=4)
+    found = AlignedEmbedder(made, open_session(grey_network(), threads=1), preset="fast")
+    chips = found.chips(picture, faces_at((10, 20), (60, 30)))
+    weights = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    for row, chip in zip(found.embed(chips), chips[:, 0], strict=True):
+        grey = np.round(chip.astype(np.float64) @ weights)
+        expected = (grey.reshape(2, 56, 2, 56).mean(axis=(1, 3)).ravel() - 100) / 50
+        np.testing.assert_allclose(row, unit(expected), atol=2e-3)  # OpenCV's weights are fixed-point numbers
+
+
+def test_grey_cards_have_one_mean():
+    assert dataclasses.replace(card(), colour="grey", mean=(0.0,) * 3, std=(1.0,) * 3).std == (1.0,)
+    with pytest.raises(CardError, match=r"input\.mean: expected 1 number"):
+        card(colour="grey", mean=(1.0, 2.0, 3.0), std=(1.0,))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +16,13 @@ from mien.detect.mtcnn import MTCNN
 from mien.detect.trees import RegressionTrees
 from mien.embed.dlib_resnet import DlibResNet
 from mien.embed.views import PRESETS, TREES_TEMPLATE, View
-from mien.errors import InputError, ModelError
+from mien.errors import CardError, InputError, ModelError
 from mien.images.align import similarity
-from mien.models.packaged import packaged_file
+from mien.models.card import load_card
+from mien.models.graphs.dlib_resnet import dlib_resnet_graph
+from mien.models.packaged import packaged_file, read_packaged
+from mien.models.readers.dlib_resnet import read_dlib_resnet
+from mien.recognizer import open_embedder
 from mien.types import Faces
 
 
@@ -241,3 +248,59 @@ def test_people_are_told_apart_at_the_shipped_threshold(mien_data, landmarker):
     matched = score >= calibration_for(embedder.identity).threshold(fmr=1e-3)
     assert matched[:100].mean() >= 0.9
     assert matched[100:].sum() <= 1
+
+
+@pytest.fixture(scope="module")
+def own_card(tmp_path_factory):
+    """The default weights as a user's ONNX file with a card."""
+    folder = tmp_path_factory.mktemp("own")
+    graph = dlib_resnet_graph(read_dlib_resnet(read_packaged("dlib-resnet"), source="dlib"))
+    (folder / "model.onnx").write_bytes(graph)
+    (folder / "card.toml").write_text(
+        f"""
+name = "own"
+title = "Own"
+task = "embedder"
+family = "dlib-resnet"
+licence = "MIT"
+commercial_use = true
+input = {{ size = [150, 150], colour = "rgb" }}
+output = {{ dimension = 128, metric = "cosine" }}
+presets = {{ fast.description = "2 looks", accurate.description = "4 looks" }}
+files = [{{ name = "model.onnx", path = "model.onnx", sha256 = "{hashlib.sha256(graph).hexdigest()}" }}]
+""",
+        encoding="utf-8",
+    )
+    return load_card(folder / "card.toml")
+
+
+@pytest.mark.parametrize("preset", ["fast", "accurate"])
+def test_a_card_of_the_family_looks_as_the_default_does(own_card, preset, landmarker, portraits, found):
+    default = DlibResNet(preset, landmarker=landmarker, engine="onnxruntime")
+    own = DlibResNet(preset, landmarker=landmarker, engine="onnxruntime", card=own_card)
+    chips = own.chips(portraits[0], found[0])
+    np.testing.assert_array_equal(chips, default.chips(portraits[0], found[0]))
+    np.testing.assert_array_equal(own.embed(chips), default.embed(chips))
+    assert own.identity.name == "own"
+    assert own.identity.sha256 != default.identity.sha256
+    assert own.identity.dimension == 128
+
+
+def test_open_embedder_finds_the_landmarks_that_the_views_need(own_card, landmarker, portraits, found):
+    by_folder = open_embedder(str(Path(own_card.origin).parent), "accurate", threads=1)
+    chips = by_folder.chips(portraits[0], found[0])
+    assert chips.shape == (1, 4, 150, 150, 3)
+    assert by_folder.identity == DlibResNet("accurate", landmarker=landmarker, card=own_card).identity
+    assert open_embedder(None, "fast").identity == open_embedder("dlib-resnet29", "fast").identity
+    with pytest.raises(CardError, match="expected an embedder"):
+        open_embedder("yunet")
+
+
+def test_a_card_of_another_family_or_size_is_refused(own_card, landmarker):
+    with pytest.raises(CardError, match="dlib-resnet"):
+        DlibResNet("fast", card="sface")
+    with pytest.raises(CardError, match="150 x 150"):
+        DlibResNet("fast", card=dataclasses.replace(own_card, input_size=(112, 112)))
+    wrong = DlibResNet("fast", card=dataclasses.replace(own_card, dimension=64), engine="onnxruntime")
+    with pytest.raises(ModelError, match="expected 64 numbers"):
+        wrong.embed(np.zeros((1, 2, 150, 150, 3), np.uint8))

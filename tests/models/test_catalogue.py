@@ -153,3 +153,35 @@ def test_many_threads_may_ask():
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: catalogue.get("mtcnn"), range(32)))
     assert all(card == found[0] for card in found)
+
+
+def test_a_folder_is_the_card_in_it(tmp_path, monkeypatch):
+    run = tmp_path / "runs" / "x"
+    (run / "export").mkdir(parents=True)
+    with pytest.raises(NotFoundError, match=r"no card\.toml in this folder.*mien export"):
+        catalogue.get(str(run))
+    (run / "card.toml").write_text(MINE.format(name="outer"), encoding="utf-8")
+    assert catalogue.get(run).name == "outer"
+    (run / "export" / "card.toml").write_text(MINE.format(name="inner"), encoding="utf-8")
+    assert catalogue.get(str(run)).name == catalogue.get(run).name == "inner"
+    assert catalogue.get(run / "export").name == "inner"
+    monkeypatch.chdir(tmp_path)
+    assert catalogue.get("runs/x").name == "inner"
+
+
+def test_a_folder_of_a_models_name_does_not_hide_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sface").mkdir()
+    (tmp_path / "sface" / "card.toml").write_text(MINE.format(name="other"), encoding="utf-8")
+    assert catalogue.get("sface").name == "sface"
+    assert catalogue.get("./sface").name == "other"
+    (tmp_path / "thief").mkdir()
+    (tmp_path / "thief" / "card.toml").write_text(MINE.format(name="sface"), encoding="utf-8")
+    with pytest.raises(CardError, match="name of a model that mien ships"):
+        catalogue.get("thief")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "..", "/dev/null"])
+def test_odd_names_are_no_folder(name):
+    with pytest.raises(NotFoundError):
+        catalogue.get(name)

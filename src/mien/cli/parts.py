@@ -61,9 +61,11 @@ def embedder_maker(name: str | None, licence: str | None, preset: str) -> Callab
         return None
 
     def make(threads: int) -> Embedder:
-        from mien.embed.aligned import AlignedEmbedder
+        from mien.models.session import available_cores
+        from mien.recognizer import open_embedder
 
-        return AlignedEmbedder(card, preset=cast("Preset", preset), threads=threads)
+        callers = available_cores() if threads == 1 else 1
+        return open_embedder(card, cast("Preset", preset), threads=threads, callers=callers)
 
     return make
 

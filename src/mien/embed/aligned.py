@@ -1,9 +1,10 @@
-"""Any embedder of aligned faces, driven by its card: ArcFace-style models, SFace, and those that users bring."""
+"""Any embedder of aligned faces, driven by its card: ArcFace-style models, SFace, and users' own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import cv2
 import numpy as np
 
 from mien.errors import CardError, InputError, ModelError
@@ -33,6 +34,16 @@ def _template(card: ModelCard) -> Floats:
             f"{card.input_size}; give five points instead"
         )
     return points
+
+
+def _planes(chips: Pixels, colour: str | None) -> Pixels:
+    """RGB chips (B, h, w, 3) as the planes that a network wants: (B, 3, h, w), or (B, 1, h, w) of grey (BT.601)."""
+    if colour == "grey":
+        grey: Pixels = np.empty((len(chips), 1, *chips.shape[1:3]), np.uint8)
+        for chip, plane in zip(chips, grey, strict=True):
+            plane[0] = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)
+        return grey
+    return (chips if colour == "rgb" else chips[..., ::-1]).transpose(0, 3, 1, 2)
 
 
 class AlignedEmbedder:
@@ -138,8 +149,7 @@ class AlignedEmbedder:
 
     def _run(self, chips: Pixels) -> Floats:
         """The network's raw outputs for (B, h, w, 3) chips."""
-        pixels = chips if self.card.colour == "rgb" else chips[..., ::-1]
-        blob = pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        blob = _planes(chips, self.card.colour).astype(np.float32, order="C")
         blob -= self._mean
         blob /= self._std
         output: Floats = self._session.run(blob)[0]

@@ -271,16 +271,19 @@ class Calibration:
 
 
 def calibration_for(identity: ModelIdentity) -> Calibration:
-    """The calibration that mien ships for a model, preset and weights.
+    """The calibration of a model, preset and weights: the one that mien ships, or that lies beside the opened card.
 
     Raises:
         InputError: there is none; the message asks for an explicit threshold.
     """
+    from mien.match.calibration_beside import found_beside
     from mien.match.calibration_file import shipped
 
     for calibration in shipped():
         if calibration.belongs_to(identity):
             return calibration
+    if (beside := found_beside(identity)) is not None:
+        return beside
     known = ", ".join(f"{c.model}/{c.preset}" for c in shipped()) or "none"
     raise InputError(
         f"no calibration for {identity}, so no threshold follows from an error rate (calibrated: {known}); "

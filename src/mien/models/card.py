@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "TEMPLATES", "Colour", "ModelCard", "ModelFile", "Task", "load_card"]
 
 Task: TypeAlias = Literal["detector", "embedder", "landmarks"]
-Colour: TypeAlias = Literal["rgb", "bgr"]
+Colour: TypeAlias = Literal["rgb", "bgr", "grey"]
 Points: TypeAlias = tuple[tuple[float, float], ...]
 
 FAMILIES: Mapping[str, Task] = MappingProxyType(
@@ -95,8 +95,9 @@ class ModelCard:
         source: where the model comes from.
         paper: the publication.
         input_size: (width, height) of the input; None when the model takes any size.
-        colour: order of the input's channels.
-        mean, std: per channel, in the order of `colour`; the input is (pixel - mean) / std with pixels 0 to 255.
+        colour: order of the input's channels; "grey" has one.
+        mean, std: per channel, in the order of `colour`; the input is (pixel - mean) / std with pixels 0 to 255. One
+            number each for "grey".
         batch: the most pictures one run takes.
         template: where the five landmarks of an aligned face lie: a name from `TEMPLATES`, or five (x, y) points.
         dimension: length of an embedding.
@@ -122,8 +123,8 @@ class ModelCard:
     paper: str = ""
     input_size: tuple[int, int] | None = None
     colour: Colour | None = None
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     batch: int = 1
     template: str | Points | None = None
     dimension: int | None = None
@@ -136,6 +137,10 @@ class ModelCard:
     origin: str = field(default="<card>", compare=False)
 
     def __post_init__(self) -> None:
+        if self.colour == "grey":  # the defaults, of one channel
+            for name, default in (("mean", (0.0,) * 3), ("std", (1.0,) * 3)):
+                if getattr(self, name) == default:
+                    object.__setattr__(self, name, default[:1])
         try:
             self._check()
         except CardError as error:
@@ -160,8 +165,9 @@ class ModelCard:
             check.numbers("input.size", self.input_size, 2, low=1, high=8192, whole_numbers=True)
         if self.colour is not None:
             check.choice("input.colour", self.colour, get_args(Colour))
-        check.numbers("input.mean", self.mean, 3)
-        check.numbers("input.std", self.std, 3)
+        channels = 1 if self.colour == "grey" else 3
+        check.numbers("input.mean", self.mean, channels)
+        check.numbers("input.std", self.std, channels)
         if not all(self.std):
             raise CardError(f"input.std: expected numbers other than 0, got {self.std}")
         check.whole("input.batch", self.batch, 1, 4096)

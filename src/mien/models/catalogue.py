@@ -1,7 +1,8 @@
 """The catalogue: the cards that mien ships, and the user's own.
 
-A user's card is named by the path of its TOML file, or lies as ``NAME.toml`` in the user's card folder and is found by
-its name. Nothing here is cached but the shipped cards; every function is safe to call from several threads at once.
+A user's card is named by the path of its TOML file or of the folder of an exported model (a training run included), or
+lies as ``NAME.toml`` in the user's card folder and is found by its name. Nothing here is cached but the shipped cards;
+every function is safe to call from several threads at once.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = [
     "Use",
     "allows",
     "card_folder",
+    "card_in",
     "get",
     "names",
     "require_licence",
@@ -112,7 +114,8 @@ def get(name_or_path: str | Path) -> ModelCard:
     """Find a card.
 
     Args:
-        name_or_path: a name, or the path of a TOML file (it ends in ``.toml``).
+        name_or_path: a name, the path of a TOML file (it ends in ``.toml``), or of a folder as `card_in` reads it.
+            Names come first: a folder of the name of a model is meant by ``./NAME``.
 
     Raises:
         NotFoundError: no model has this name, or there is no such file.
@@ -121,6 +124,8 @@ def get(name_or_path: str | Path) -> ModelCard:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.lower().endswith(".toml"):
         path = Path(name_or_path)
+        if path.is_dir():
+            path = card_in(path)
         if not path.exists():
             raise NotFoundError(f"{path}: no such model card")
         return _not_shipped(load_card(path))
@@ -129,9 +134,33 @@ def get(name_or_path: str | Path) -> ModelCard:
     folder = card_folder()
     if text in _user_names(folder):
         return _user_card(folder, text)
+    if _is_folder(text):
+        return _not_shipped(load_card(card_in(Path(text))))
     close = difflib.get_close_matches(text, names(), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names())}."
     raise NotFoundError(f"no model is called {text!r}; {hint} A model of your own needs a card: {folder / 'NAME.toml'}")
+
+
+def card_in(folder: Path) -> Path:
+    """The card of an exported model's folder, or of the training run that it was exported from.
+
+    Args:
+        folder: holds ``card.toml``, or ``export/card.toml``, which comes first.
+
+    Raises:
+        NotFoundError: it holds neither; a training run has to be exported before it can be used.
+    """
+    for path in (folder / "export" / "card.toml", folder / "card.toml"):
+        if path.is_file():
+            return path
+    raise NotFoundError(f"{folder}: no card.toml in this folder; a training run is made ready by: mien export {folder}")
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):  # too long a name, a NUL in it
+        return False
 
 
 def allows(card: ModelCard, use: Use) -> bool:
