@@ -1,0 +1,109 @@
+"""What every network of the trainer is and can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mien.errors import InputError
+from mien.train.backbones.spec import InputSpec
+from mien.train.backbones.weights import State, fit_state, read_state
+
+__all__ = ["Backbone", "full_precision"]
+
+
+class Backbone(nn.Module):
+    """A network from aligned pictures to embeddings.
+
+    Not thread-safe while training; in eval mode it may be called from several threads.
+
+    Attributes:
+        name: what [mien.train.backbones.build][] knows it by.
+        spec: what pictures it wants.
+        dim: numbers an embedding.
+        options: JSON-ready: what `build` was given besides.
+        checkpoint_activations: whether training keeps only each stage's input and computes the rest anew on the way
+            back: less memory for about a third more time. Losses, gradients and running statistics stay the same.
+        test_dim: numbers of what `test_features` gives.
+    """
+
+    def __init__(self, spec: InputSpec, dim: int) -> None:
+        super().__init__()
+        if not isinstance(dim, int) or isinstance(dim, bool) or not 1 <= dim <= 8192:
+            raise InputError(f"dim: expected a whole number from 1 to 8192, got {dim!r}")
+        self.name = type(self).__name__.lower()
+        self.spec = spec
+        self.dim = dim
+        self.options: dict[str, Any] = {}
+        self.checkpoint_activations = False
+
+    @property
+    def test_dim(self) -> int:
+        """Numbers of what `test_features` gives."""
+        return self.dim
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """The parts, input side first; together they hold every parameter exactly once."""
+        raise NotImplementedError
+
+    def test_features(self, pictures: Tensor) -> Tensor:
+        """What to compare at test time, (B, test_dim): the embedding itself, unless the network's paper says more.
+
+        Export writes this, so it must be traceable.
+        """
+        features: Tensor = self(pictures)
+        return features
+
+    def load_weights(self, weights: str) -> None:
+        """Load released weights: a file's path, or a name the network knows.
+
+        Raises:
+            InputError: no such file.
+            ModelFileError: a damaged file, or one of another network.
+        """
+        fit_state(self, self.published(read_state(weights), weights), source=weights)
+
+    def published(self, state: State, source: str) -> State:
+        """Rename a released checkpoint's tensors to this module's; the base class keeps the names."""
+        return state
+
+    def _run(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run a stage, under activation checkpointing where that is wanted."""
+        if not (self.checkpoint_activations and self.training and torch.is_grad_enabled()):
+            return part(x)
+        result: Tensor = checkpoint(part, x, use_reentrant=False, context_fn=self._contexts)
+        return result
+
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _still(self)
+
+
+@contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    """Keep running statistics as they are: the second forward pass of a checkpointed stage must not count again."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """No autocast, for the last layers: an embedding in bf16 would have three digits.
+
+    Without autocast it is no context at all, so that exporters see plain layers.
+    """
+    kind = x.device.type
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)

@@ -1,0 +1,108 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from mien.errors import InputError
+from mien.train.backbones.base import Backbone
+
+__all__ = ["build", "names"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Where a network's class is, and what the name stands for."""
+
+    module: str
+    maker: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _iresnet(*blocks: int, **settings: Any) -> _Kind:  # noqa: ANN401
+    return _Kind("iresnet", "IResNet", {"blocks": blocks, **settings})
+
+
+_KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
+    {
+        "iresnet18": _iresnet(2, 2, 2, 2),
+        "iresnet34": _iresnet(3, 4, 6, 3),
+        "iresnet50": _iresnet(3, 4, 14, 3),
+        "iresnet100": _iresnet(3, 13, 30, 3),
+        "iresnet200": _iresnet(6, 26, 60, 6),
+        "iresnet-small": _iresnet(1, 2, 3, 2, widths=(32, 64, 128, 256), dim=256, stem_stride=2),
+    }
+)
+_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
+_TIMM: Final = "timm:"
+_START_ONLY: Final = ("pretrained",)  # how weights begin; not what the network is, so not saved with it
+
+
+def names() -> tuple[str, ...]:
+    """What `build` knows; besides these, ``timm:NAME`` for any model of timm."""
+    return (*_KINDS, *_ALIASES)
+
+
+def build(
+    name: str,
+    *,
+    dim: int | None = None,
+    size: int | None = None,
+    weights: Path | str | None = None,
+    checkpoint_activations: bool = False,
+    **options: Any,  # noqa: ANN401
+) -> Backbone:
+    """Make a network, in training mode.
+
+    Args:
+        name: one of `names`, or ``timm:NAME``.
+        dim: numbers an embedding; None for the network's own.
+        size: side of the picture; None for the network's own.
+        weights: a file of released weights, or a name the network knows (``default``, ``imagenet``); None: new weights
+            from torch's random numbers.
+        checkpoint_activations: trade time for memory, see [Backbone][mien.train.backbones.Backbone].
+        **options: the network's own; see its class.
+
+    Raises:
+        InputError: no such network or option, values that make no sense, or no such weights.
+        ModelFileError: weights that are damaged or of another network.
+        MissingExtraError: a ``timm:`` network without timm.
+    """
+    kind = _kind(name)
+    maker: type[Backbone] = getattr(importlib.import_module(f"{__package__}.{kind.module}"), kind.maker)
+    known = [key for key in inspect.signature(maker).parameters if key not in ("dim", "size", "timm_name")]
+    for key, value in options.items():
+        if key not in known:
+            raise InputError(f"{name}: options: expected one of {', '.join(known)}; got {key!r}")
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name}: {key}: expected plain numbers, words and lists, got {value!r}") from error
+    given = {key: value for key, value in (("dim", dim), ("size", size)) if value is not None}
+    try:
+        network = maker(**{**kind.settings, **options, **given})
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    network.name = name
+    network.options = json.loads(json.dumps({k: v for k, v in options.items() if k not in _START_ONLY}))
+    if weights is not None:
+        network.load_weights(str(weights))
+    network.checkpoint_activations = checkpoint_activations
+    return network
+
+
+def _kind(name: str) -> _Kind:
+    if isinstance(name, str) and name.startswith(_TIMM):
+        return _Kind("timm_model", "TimmModel", {"timm_name": name.removeprefix(_TIMM)})
+    try:
+        return _KINDS[_ALIASES.get(name, name)]
+    except (KeyError, TypeError):
+        known = ", ".join((*names(), f"{_TIMM}NAME"))
+        raise InputError(f"network: expected one of {known}; got {name!r}") from None
