@@ -108,7 +108,7 @@ def _coverage(mesh: Mesh, width: int, height: int) -> NDArray[np.uint8]:
     canvas = np.zeros((height * zoom, width * zoom), np.uint8)
     thickness = max(1, round(mesh.thickness * side * zoom - 1))  # smooth edges add about one
     scale = side * zoom * (1 << _SHIFT)
-    lines = [np.rint(line * scale).astype(np.int32) for line in _lines(mesh, width / side, height / side)]
+    lines = [np.rint(line * scale).astype(np.int32) for line in _lines(mesh, width / side, height / side, 1 / side)]
     cv2.polylines(canvas, lines, False, 255, thickness, cv2.LINE_AA, _SHIFT)
     if zoom == 1:
         return canvas
@@ -116,26 +116,35 @@ def _coverage(mesh: Mesh, width: int, height: int) -> NDArray[np.uint8]:
     return small
 
 
-def _lines(mesh: Mesh, width: float, height: float) -> Iterator[Line]:
+def _lines(mesh: Mesh, width: float, height: float, pixel: float) -> Iterator[Line]:
     """The lines of a mesh, in units of the shorter side, reaching over the picture."""
     match mesh.family:
         case "waves":
-            yield from _waves(mesh, width, height, mesh.angle)
+            yield from _waves(mesh, width, height, mesh.angle, pixel)
         case "net":
-            yield from _waves(mesh, width, height, mesh.angle)
-            yield from _waves(mesh, width, height, np.pi - mesh.angle)
+            yield from _waves(mesh, width, height, mesh.angle, pixel)
+            yield from _waves(mesh, width, height, np.pi - mesh.angle, pixel)
         case "grid":
-            yield from _waves(mesh, width, height, mesh.angle)
-            yield from _waves(mesh, width, height, mesh.angle + np.pi / 2)
+            yield from _waves(mesh, width, height, mesh.angle, pixel)
+            yield from _waves(mesh, width, height, mesh.angle + np.pi / 2, pixel)
         case "guilloche":
-            yield from _rosettes(mesh, width, height)
+            yield from _rosettes(mesh, width, height, pixel)
         case "arcs":
-            yield from _arcs(mesh, width, height)
+            yield from _arcs(mesh, width, height, pixel)
 
 
-def _waves(mesh: Mesh, width: float, height: float, angle: float) -> Iterator[Line]:
+def _pieces(length: float, bend: float, pixel: float) -> int:
+    """Straight pieces that follow a curve of that length and greatest bend (1 / radius) to an eighth of a pixel.
+
+    A chord of length h lies h^2 * bend / 8 off the curve at most.
+    """
+    return max(1, int(np.ceil(length * np.sqrt(bend / pixel))))
+
+
+def _waves(mesh: Mesh, width: float, height: float, angle: float, pixel: float) -> Iterator[Line]:
     reach = 0.5 * float(np.hypot(width, height)) + mesh.amplitude
-    along = np.linspace(-reach, reach, max(16, round(2 * reach / mesh.wavelength * 24)))
+    bend = mesh.amplitude * (2 * np.pi / mesh.wavelength) ** 2
+    along = np.linspace(-reach, reach, 1 + _pieces(2 * reach, bend, pixel))
     direction, normal = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     middle = np.array([width / 2, height / 2])
     for i, offset in enumerate(np.arange(-reach, reach, mesh.spacing)):
@@ -143,21 +152,27 @@ def _waves(mesh: Mesh, width: float, height: float, angle: float) -> Iterator[Li
         yield middle + along[:, None] * direction + wave[:, None] * normal
 
 
-def _rosettes(mesh: Mesh, width: float, height: float) -> Iterator[Line]:
+def _rosettes(mesh: Mesh, width: float, height: float, pixel: float) -> Iterator[Line]:
     """Closed curves r = R + a sin(k t + phase), nested, about the middle: what engraving machines draw."""
-    turn = np.linspace(0, 2 * np.pi, 361)
     petals = max(3, round(2 * np.pi * 0.3 / mesh.wavelength))
     middle = np.array([width, height]) * (0.5 + 0.15 * np.array([np.cos(mesh.angle), np.sin(mesh.angle)]))
     amplitude = max(mesh.amplitude, mesh.spacing / 2)
-    for i, radius in enumerate(np.arange(mesh.spacing, float(np.hypot(width, height)), mesh.spacing)):
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
+    farthest = float(np.hypot(*(corners - middle).T).max())
+    for i, radius in enumerate(np.arange(mesh.spacing, farthest + amplitude + mesh.thickness, mesh.spacing)):
+        # In the angle t the curve bends by R + a k^2 at most.
+        turn = np.linspace(0, 2 * np.pi, 1 + max(8, _pieces(2 * np.pi, radius + amplitude * petals**2, pixel)))
         wave = radius + amplitude * np.sin(petals * turn + mesh.phase + i * mesh.drift)
         yield middle + wave[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
 
 
-def _arcs(mesh: Mesh, width: float, height: float) -> Iterator[Line]:
+def _arcs(mesh: Mesh, width: float, height: float, pixel: float) -> Iterator[Line]:
     far = float(np.hypot(width, height))
-    turn = np.linspace(0, 2 * np.pi, 721)
-    circle = np.stack([np.cos(turn), np.sin(turn)], 1)
     middle = np.array([width / 2, height / 2]) + far * 0.8 * np.array([np.cos(mesh.angle), np.sin(mesh.angle)])
-    for radius in np.arange(mesh.spacing, 1.5 * far, mesh.spacing):
-        yield middle + radius * circle
+    # The picture lies within a circle of far / 2: from a point 0.8 far off it is seen under asin(0.5 / 0.8) each way.
+    reach = float(np.arcsin(0.5 / 0.8)) + 0.05
+    least, most = 0.3 * far - mesh.thickness, 1.3 * far + mesh.thickness
+    for radius in np.arange(mesh.spacing, most, mesh.spacing):
+        if radius > least:
+            turn = np.linspace(-reach, reach, 1 + _pieces(2 * reach, radius, pixel)) + mesh.angle + np.pi
+            yield middle + radius * np.stack([np.cos(turn), np.sin(turn)], 1)

@@ -99,13 +99,17 @@ def augmented(
     go = rng.random(12)
     far = rng.uniform(-1, 1, 12)
     amount = rng.random(6)
-    inner = [np.random.Generator(np.random.SFC64(s)) for s in rng.integers(0, 1 << 63, 4)]
+    seeds = rng.integers(0, 1 << 63, 4)
+
+    def inner(which: int) -> np.random.Generator:  # made for those alone that are needed
+        return np.random.Generator(np.random.SFC64(seeds[which]))
+
     side = min(pixels.shape[:2])
     out = pixels
     if go[0] < how.mask and landmarks is not None:
-        out = mask_face(out, landmarks, inner[0])
+        out = mask_face(out, landmarks, inner(0))
     if go[1] < how.cover:
-        out = occlude(out, inner[1], how.most_cover * (0.2 + 0.8 * amount[0]))
+        out = occlude(out, inner(1), how.most_cover * (0.2 + 0.8 * amount[0]))
     if go[2] < how.flip:
         out = flip(out)
     if go[3] < how.turn:
@@ -122,13 +126,13 @@ def augmented(
     if go[6] < how.greys:
         out = grey(out)
     if go[7] < how.mesh:
-        out = draw_mesh(out, random_mesh(inner[2]))
+        out = draw_mesh(out, random_mesh(inner(2)))
     if go[8] < how.blurs:
         out = blur(out, max(0.3, how.most_blur * side * amount[1]))
     if go[9] < how.small and how.least_side < side:
         out = lower_resolution(out, round(how.least_side * (side / how.least_side) ** amount[2]))
     if go[10] < how.noise:
-        out = add_noise(out, inner[3], how.most_noise * amount[3])
+        out = add_noise(out, inner(3), how.most_noise * amount[3])
     if go[11] < how.jpeg:
         out = compress(out, round(how.worst_quality + (95 - how.worst_quality) * amount[4]))
     return out.copy() if out is pixels else out
