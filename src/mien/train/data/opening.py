@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.errors import InputError
+from mien.train.data.aligning import aligned_store, decoded_store
+from mien.train.data.cropped_folder import misfit, was_cropped
+from mien.train.data.packed_index import packed_pictures
 from mien.train.data.picture_files import files_of_folder, files_of_list
 from mien.train.data.sources import Source, kind_of
-from mien.train.data.training_set import Decoding, Pictures, TrainingSet
+from mien.train.data.store import Stored
+from mien.train.data.training_set import Decoding, LeftOut, Pictures, Shelf, TrainingSet
 
 if TYPE_CHECKING:
     import os
@@ -34,18 +38,22 @@ def open_training_set(
     workers: int = 1,
     progress: Progress | None = None,
     same_names: bool = False,
+    decode_once: bool = False,
 ) -> TrainingSet:
     """Open sources as one set of aligned pictures.
 
     Args:
         sources: where the pictures are.
         spec: the network's input: its `size`, `channels` and `template` count.
-        cache: a folder where aligned pictures are kept.
+        cache: a folder where aligned pictures are kept, as plain pixels; needed unless all sources are aligned.
+            Where it holds what is asked for, nothing is made again; a run that was stopped goes on where it was.
         workers: threads for finding and aligning faces.
         progress: called now and then with (pictures done, pictures in all) while faces are aligned.
         same_names: whether the same name in two sources is the same person. By default it is not: sets name their
             people independently, and two people in one class harm more than one person in two. Set it where sources
             are parts of one set.
+        decode_once: keep the pixels of aligned sources in `cache` too, so that no epoch decodes them again; they take
+            size * size * channels bytes each.
 
     Raises:
         NotFoundError: a source is not there.
@@ -53,23 +61,75 @@ def open_training_set(
     """
     if not sources:
         raise InputError("a training set needs at least one source")
-    listed = [_records(source) for source in sources]
-    shelves = [Decoding(records, spec.size, spec.channels) for records in listed]
-    labels, people, shared = _numbered([(r.labels, r.people) for r in listed], same_names=same_names)
-    origins = np.repeat(np.arange(len(sources), dtype=np.int16), [len(shelf) for shelf in shelves])
-    proportions = tuple(source.proportion for source in sources)
+    kept = None if cache is None else Path(cache)
+    shelves: list[Shelf] = []
+    parts: list[tuple[NDArray[np.int64], tuple[str, ...]]] = []
+    left_out: list[LeftOut] = []
+    for source in sources:
+        records = _records(source, kept)
+        shelf = _shelf(source, records, spec, kept, decode_once, workers=workers, progress=progress)
+        if isinstance(shelf, Stored):
+            left_out += shelf.left_out
+        if not len(shelf):
+            raise InputError(f"{source.path}: no picture of it can be used; the first: {_first(left_out)}")
+        shelves.append(shelf)
+        parts.append((records.labels[shelf.rows] if isinstance(shelf, Stored) else records.labels, records.people))
+    labels, people, shared = _numbered(parts, same_names=same_names)
     return TrainingSet(
-        Pictures(shelves), labels, origins, people, spec=spec, proportions=proportions, shared_names=shared
+        Pictures(shelves),
+        labels,
+        np.repeat(np.arange(len(sources), dtype=np.int16), [len(shelf) for shelf in shelves]),
+        people,
+        spec=spec,
+        proportions=tuple(source.proportion for source in sources),
+        left_out=tuple(left_out),
+        shared_names=shared,
     )
 
 
-def _records(source: Source) -> PictureRecords:
+def _shelf(
+    source: Source,
+    records: PictureRecords,
+    spec: PictureSpec,
+    cache: Path | None,
+    decode_once: bool,
+    *,
+    workers: int,
+    progress: Progress | None,
+) -> Shelf:
+    """The source's pictures, aligned."""
+    settings = was_cropped(Path(source.path))
+    why = None if settings is None else misfit(settings, spec)
+    if source.aligned and why:
+        raise InputError(
+            f"{source.path}: {why}; crop the photos again with another --template, or say that they are not aligned"
+        )
+    aligned = source.aligned or (settings is not None and not why)
+    if aligned and not decode_once:
+        return Decoding(records, spec.size, spec.channels)
+    if cache is None:
+        need = "decoded pictures" if aligned else "aligned pictures (or say that the source is aligned)"
+        raise InputError(f"{source.path}: expected a cache folder for its {need}")
+    make = decoded_store if aligned else aligned_store
+    return make(cache, records, spec, workers=max(workers, 1), progress=progress)
+
+
+def _first(left_out: Sequence[LeftOut]) -> str:
+    return f"{left_out[0].name}: {left_out[0].reason}" if left_out else "none"
+
+
+def _records(source: Source, cache: Path | None) -> PictureRecords:
     kind, path = kind_of(source), Path(source.path)
     if kind == "folder":
         return files_of_folder(path)
     if kind == "list":
         return files_of_list(path)
-    raise InputError(f"{path}: {kind} cannot be read yet")
+    if kind == "bin":
+        raise InputError(
+            f"{path}: a verification file holds pairs (the same person or not) and nobody's name or number, so no "
+            "classes can be learnt from it; it is for measuring (mien evaluate)"
+        )
+    return packed_pictures(path, kind, cache=cache)
 
 
 def _numbered(

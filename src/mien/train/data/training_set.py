@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.train.data.sources import PictureRecords, PictureSpec
     from mien.types import Pixels
 
-__all__ = ["Decoding", "LeftOut", "Pictures", "TrainingSet"]
+__all__ = ["Decoding", "LeftOut", "Pictures", "Shelf", "TrainingSet", "fitted"]
 
 
 @dataclass(frozen=True, slots=True)
