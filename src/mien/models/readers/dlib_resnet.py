@@ -34,12 +34,14 @@ class Convolution:
         bias: float32 (outputs,).
         stride: step in both directions.
         padding: zeros around the input in both directions.
+        gain: float32 (outputs,), the affine layer's factors, which `kernel` already holds: for those who train on.
     """
 
     kernel: Floats
     bias: Floats
     stride: int
     padding: int
+    gain: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,9 +151,10 @@ class _Layers:
         self.end()
         if len(affine) != 2 * outputs:
             raise self.stream.fail(f"expected {2 * outputs} affine factors, found {len(affine)}")
-        gamma, beta = affine[:outputs].astype(np.float64), affine[outputs:]
+        gain, beta = affine[:outputs], affine[outputs:]
+        gamma = gain.astype(np.float64)
         folded = (kernel * gamma[:, None, None, None]).astype(np.float32)
-        return Convolution(folded, (bias * gamma + beta).astype(np.float32), stride, pad)
+        return Convolution(folded, (bias * gamma + beta).astype(np.float32), stride, pad, gain)
 
     def plain(self, name: str, *settings: int) -> None:
         """A layer without weights."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,10 @@ from mien.errors import InputError
 from mien.train.backbones.spec import InputSpec
 from mien.train.backbones.weights import State, fit_state, read_state
 
-__all__ = ["Backbone", "full_precision"]
+__all__ = ["WEIGHTS_FILE", "Backbone", "full_precision"]
+
+WEIGHTS_FILE: Final = "network.safetensors"
+"""What a saved network's weights are called in its folder."""
 
 
 class Backbone(nn.Module):
@@ -31,7 +35,10 @@ class Backbone(nn.Module):
         checkpoint_activations: whether training keeps only each stage's input and computes the rest anew on the way
             back: less memory for about a third more time. Losses, gradients and running statistics stay the same.
         test_dim: numbers of what `test_features` gives.
+        fresh: beginnings of the names of layers that released checkpoints do not have.
     """
+
+    fresh: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: InputSpec, dim: int) -> None:
         super().__init__()
@@ -48,6 +55,14 @@ class Backbone(nn.Module):
         """Numbers of what `test_features` gives."""
         return self.dim
 
+    def set_checkpointing(self, *, wanted: bool) -> None:
+        """Turn activation checkpointing on or off.
+
+        Raises:
+            InputError: the network cannot.
+        """
+        self.checkpoint_activations = wanted
+
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The parts, input side first; together they hold every parameter exactly once."""
         raise NotImplementedError
@@ -61,13 +76,20 @@ class Backbone(nn.Module):
         return features
 
     def load_weights(self, weights: str) -> None:
-        """Load released weights: a file's path, or a name the network knows.
+        """Load a released file, a folder or file of `save_network`, or weights that the network knows by name.
+
+        Released files have no layers of ours on top (`fresh`): those keep their first values.
 
         Raises:
-            InputError: no such file.
+            NotFoundError: no such file.
             ModelFileError: a damaged file, or one of another network.
         """
-        fit_state(self, self.published(read_state(weights), weights), source=weights)
+        path = Path(weights) / WEIGHTS_FILE if Path(weights).is_dir() else Path(weights)
+        state, own = read_state(path), self.state_dict()
+        if any(key not in own for key in state) or not any(key.startswith(self.fresh) for key in state):
+            kept = {key: value for key, value in own.items() if self.fresh and key.startswith(self.fresh)}
+            state = {**kept, **self.published(state, weights)}
+        fit_state(self, state, source=path)
 
     def published(self, state: State, source: str) -> State:
         """Rename a released checkpoint's tensors to this module's; the base class keeps the names."""

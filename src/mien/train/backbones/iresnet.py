@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mien.errors import InputError
 from mien.train.backbones.base import Backbone, full_precision
-from mien.train.backbones.layers import SqueezeExcite, activation, normalisation, whole_numbers
+from mien.train.backbones.layers import SqueezeExcite, activation, halved, normalisation, whole_numbers
 from mien.train.backbones.spec import InputSpec
 
 __all__ = ["IResNet"]
@@ -93,6 +93,8 @@ class IResNet(Backbone):
         super().__init__(InputSpec.plain(size, colour), dim)
         blocks = whole_numbers(blocks, "blocks", 4, 1, 200)
         widths = whole_numbers(widths, "widths", 4, 1, 4096)
+        if norm == "none":
+            raise InputError("norm: expected batch, sync or group; got 'none'")
         if stem_stride not in (1, 2) or not 0 <= dropout < 1 or init not in _INITS:
             raise InputError(
                 f"stem_stride: expected 1 or 2, got {stem_stride!r}; dropout: expected 0 to below 1, got {dropout!r}; "
@@ -101,12 +103,13 @@ class IResNet(Backbone):
         self.conv1 = nn.Conv2d(self.spec.channels, widths[0], 3, stem_stride, padding=1, bias=False)
         self.bn1 = normalisation(norm, widths[0])
         self.prelu = activation(act, widths[0])
-        inputs, side = widths[0], -(-size // stem_stride)
+        inputs = widths[0]
         for stage, (count, outputs) in enumerate(zip(blocks, widths, strict=True), 1):
             parts = [_Block(inputs, outputs, 2, norm, act, se=se)]
             parts += [_Block(outputs, outputs, 1, norm, act, se=se) for _ in range(count - 1)]
             self.add_module(f"layer{stage}", nn.Sequential(*parts))  # layer1 ... layer4, the published names
-            inputs, side = outputs, -(-side // 2)
+            inputs = outputs
+        side = halved(size, 4 + (stem_stride == 2))  # a stem of stride 2 is the fifth halving
         self.bn2 = normalisation(norm, inputs)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs * side * side, dim)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mien.errors import InputError
 
-__all__ = ["ACTIVATIONS", "NORMS", "SqueezeExcite", "activation", "normalisation", "whole_numbers"]
+__all__ = ["ACTIVATIONS", "NORMS", "SqueezeExcite", "activation", "halved", "normalisation", "whole_numbers"]
 
-NORMS: Final = ("batch", "sync", "group")
+NORMS: Final = ("batch", "sync", "group", "none")
 ACTIVATIONS: Final = ("prelu", "relu", "silu", "gelu")
 _GROUP: Final = 16  # channels a group: 2 to 32 groups at the widths used here
 
@@ -21,8 +21,10 @@ def normalisation(kind: str, channels: int, *, eps: float = 1e-5, momentum: floa
     """A layer that normalises maps.
 
     "batch": statistics of this process's batch. "sync": of all processes' (CUDA only while training). "group": of each
-    picture alone, so that a batch split over processes gives what one process gives.
+    picture alone, so that a batch split over processes gives what one process gives. "none": nothing.
     """
+    if kind == "none":
+        return nn.Identity()
     if kind == "batch":
         return nn.BatchNorm2d(channels, eps, momentum)
     if kind == "sync":
@@ -59,6 +61,11 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scaled maps."""
         return x * torch.sigmoid(self.fc2(self.prelu(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
+def halved(side: int, times: int) -> int:
+    """The side of a map after layers of stride 2 that round up."""
+    return -(-side >> times)
 
 
 def whole_numbers(values: Sequence[int], name: str, count: int | None, low: int, high: int) -> tuple[int, ...]:

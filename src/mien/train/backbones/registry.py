@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from mien.errors import InputError
 from mien.train.backbones.base import Backbone
+from mien.train.backbones.spec import Template
 
 __all__ = ["build", "names"]
 
@@ -38,9 +40,18 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
         "iresnet100": _iresnet(3, 13, 30, 3),
         "iresnet200": _iresnet(6, 26, 60, 6),
         "iresnet-small": _iresnet(1, 2, 3, 2, widths=(32, 64, 128, 256), dim=256, stem_stride=2),
+        "sphereface20": _Kind("sphereface", "SphereFaceNet", {"blocks": (1, 2, 4, 1)}),
+        "sphereface36": _Kind("sphereface", "SphereFaceNet", {"blocks": (2, 4, 8, 2)}),
+        "sphereface64": _Kind("sphereface", "SphereFaceNet", {"blocks": (3, 8, 16, 3)}),
+        "inception-resnet-v1": _Kind("inception_resnet_v1", "InceptionResNetV1"),
+        "mobilefacenet": _Kind("mobilefacenet", "MobileFaceNet"),
+        "resface18": _Kind("resface", "ResFace"),
+        "dlib-resnet29": _Kind("dlib_resnet", "DlibResNet29"),
+        "densenet121": _Kind("torchvision_models", "DenseNet121"),
+        "mobilenetv2": _Kind("torchvision_models", "MobileNetV2"),
     }
 )
-_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
+_ALIASES: Final[Mapping[str, str]] = MappingProxyType({"resnet20": "sphereface20", "resnet36": "sphereface36"})
 _TIMM: Final = "timm:"
 _START_ONLY: Final = ("pretrained",)  # how weights begin; not what the network is, so not saved with it
 
@@ -56,6 +67,7 @@ def build(
     dim: int | None = None,
     size: int | None = None,
     weights: Path | str | None = None,
+    template: Template | None = None,
     checkpoint_activations: bool = False,
     **options: Any,  # noqa: ANN401
 ) -> Backbone:
@@ -65,8 +77,9 @@ def build(
         name: one of `names`, or ``timm:NAME``.
         dim: numbers an embedding; None for the network's own.
         size: side of the picture; None for the network's own.
-        weights: a file of released weights, or a name the network knows (``default``, ``imagenet``); None: new weights
-            from torch's random numbers.
+        weights: a file of released weights, a folder of [save_network][mien.train.backbones.save_network], or a name
+            the network knows (``default``, ``imagenet``); None: new weights from torch's random numbers.
+        template: where the five landmarks of aligned pictures lie, at `size`; None for the network's own.
         checkpoint_activations: trade time for memory, see [Backbone][mien.train.backbones.Backbone].
         **options: the network's own; see its class.
 
@@ -88,13 +101,16 @@ def build(
     given = {key: value for key, value in (("dim", dim), ("size", size)) if value is not None}
     try:
         network = maker(**{**kind.settings, **options, **given})
+        if template is not None:
+            points = tuple((float(x), float(y)) for x, y in template)
+            network.spec = dataclasses.replace(network.spec, template=points)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     network.name = name
     network.options = json.loads(json.dumps({k: v for k, v in options.items() if k not in _START_ONLY}))
     if weights is not None:
         network.load_weights(str(weights))
-    network.checkpoint_activations = checkpoint_activations
+    network.set_checkpointing(wanted=checkpoint_activations)
     return network
 
 

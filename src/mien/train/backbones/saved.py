@@ -16,14 +16,13 @@ from typing import Any, Final
 import torch
 
 from mien.errors import InputError, MienError, ModelError, ModelFileError, NotFoundError
-from mien.train.backbones.base import Backbone
+from mien.train.backbones.base import WEIGHTS_FILE, Backbone
 from mien.train.backbones.registry import build
 from mien.train.backbones.spec import InputSpec
 from mien.train.backbones.weights import check_fit, read_state
 
 __all__ = ["NETWORK_JSON", "WEIGHTS_FILE", "load_network", "network_facts", "save_network"]
 
-WEIGHTS_FILE: Final = "network.safetensors"
 NETWORK_JSON: Final = "network.json"
 _FORMAT: Final = 1
 _HEADER: Final = "mien"
@@ -121,7 +120,7 @@ def load_network(folder: Path) -> Backbone:
     described = network_facts(folder)
     state = read_state(path)
     settings = {"dim": described["dim"], "size": described["size"], **described["options"]}
-    if {"weights", "pretrained", "checkpoint_activations"} & set(described["options"]):
+    if {"weights", "pretrained", "checkpoint_activations", "template"} & set(described["options"]):
         raise ModelFileError(f"{path}: options: holds a name that is none")
     try:
         spec = InputSpec.from_dict(described["spec"])
