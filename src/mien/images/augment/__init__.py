@@ -6,22 +6,36 @@ generator that is handed in, so that (seed, epoch, index) decides the result, wh
 
 from mien.images.augment.cover import mask_face, occlude
 from mien.images.augment.degrade import add_noise, blur, compress, lower_resolution
-from mien.images.augment.light import change_light, equalise, gamma, grey, self_quotient
+from mien.images.augment.light import (
+    EVENINGS,
+    Evening,
+    change_light,
+    correct_gamma,
+    equalise,
+    evened,
+    gamma,
+    grey,
+    self_quotient,
+)
 from mien.images.augment.mesh import MESH_FAMILIES, Mesh, draw_mesh, random_mesh
 from mien.images.augment.pipeline import Augmentation, augmented, generator
 from mien.images.augment.shape import flip, rotate, shift_and_scale
 
 __all__ = [
+    "EVENINGS",
     "MESH_FAMILIES",
     "Augmentation",
+    "Evening",
     "Mesh",
     "add_noise",
     "augmented",
     "blur",
     "change_light",
     "compress",
+    "correct_gamma",
     "draw_mesh",
     "equalise",
+    "evened",
     "flip",
     "gamma",
     "generator",

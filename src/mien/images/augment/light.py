@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -10,7 +10,22 @@ import numpy as np
 if TYPE_CHECKING:
     from mien.types import Pixels
 
-__all__ = ["change_light", "equalise", "gamma", "grey", "self_quotient"]
+__all__ = [
+    "EVENINGS",
+    "Evening",
+    "change_light",
+    "correct_gamma",
+    "equalise",
+    "evened",
+    "gamma",
+    "grey",
+    "self_quotient",
+]
+
+Evening: TypeAlias = Literal["none", "gamma", "clahe", "self-quotient"]
+"""How light is evened out: not at all, `correct_gamma`, `equalise`, or `self_quotient`."""
+
+EVENINGS: Final[tuple[Evening, ...]] = get_args(Evening)
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -50,6 +65,19 @@ def gamma(pixels: Pixels, exponent: float) -> Pixels:
     return changed
 
 
+def correct_gamma(pixels: Pixels, *, middle: float = 0.5) -> Pixels:
+    """The exponent, from 1/3 to 3, that brings the mean luma to `middle` (0 to 1); black pictures stay as they are.
+
+    Source:
+        S. Shan et al., "Illumination normalization for robust face recognition against varying lighting conditions",
+        2003 (gamma intensity correction; here in closed form for the mean).
+    """
+    mean = float(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)).mean()) / 255
+    if not 0 < mean < 1:
+        return pixels.copy()
+    return gamma(pixels, float(np.clip(np.log(middle) / np.log(mean), 1 / 3, 3)))
+
+
 def equalise(pixels: Pixels, *, clip: float = 2.0, tiles: int = 8) -> Pixels:
     """Local contrast evened out (CLAHE) on lightness; colours stay.
 
@@ -80,3 +108,21 @@ def self_quotient(pixels: Pixels, *, sigma: float | None = None) -> Pixels:
     scaled = (quotient - low) * (255 / max(high - low, 1e-6))
     evened: Pixels = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
     return evened
+
+
+def evened(pixels: Pixels, how: Evening) -> Pixels:
+    """Light evened out, "many to one": a model that is trained so has to be given pictures treated so for ever.
+
+    Raises:
+        ValueError: `how` is none of `EVENINGS`.
+    """
+    match how:
+        case "none":
+            return pixels
+        case "gamma":
+            return correct_gamma(pixels)
+        case "clahe":
+            return equalise(pixels)
+        case "self-quotient":
+            return self_quotient(pixels)
+    raise ValueError(f"evened: expected one of {', '.join(EVENINGS)}, got {how!r}")

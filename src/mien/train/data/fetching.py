@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import cv2
 import numpy as np
 
+from mien.errors import InputError, MienError
 from mien.images.augment import augmented, generator
 
 if TYPE_CHECKING:
@@ -15,21 +17,103 @@ if TYPE_CHECKING:
     from mien.train.data.training_set import Pictures
     from mien.types import Pixels
 
-__all__ = ["Fetcher"]
+__all__ = ["Fetched", "Fetcher", "Work"]
+
+_MOST_SKIPPED: Final = 100  # unreadable pictures in a row
+
+
+class Work(NamedTuple):
+    """One share of a batch.
+
+    Attributes:
+        epoch: which.
+        indices: int64 (b,): the pictures.
+        repeats: int64 (b,): how often each came before in this epoch.
+    """
+
+    epoch: int
+    indices: NDArray[np.int64]
+    repeats: NDArray[np.int64]
+
+
+class Fetched(NamedTuple):
+    """What became of it.
+
+    Attributes:
+        pictures: uint8 (b, size, size, C), or (b, V, size, size, C) with several views.
+        indices: int64 (b,): the pictures; others than were asked for where one was unreadable.
+        skipped: what was unreadable and why.
+    """
+
+    pictures: NDArray[np.uint8]
+    indices: NDArray[np.int64]
+    skipped: list[str]
 
 
 class Fetcher:
-    """Reads and changes pictures. Can be pickled."""
+    """Reads and changes pictures. Immutable, safe to use from several threads at once, and can be pickled.
 
-    def __init__(self, pictures: Pictures, augment: Augmentation | None, seed: int) -> None:
-        self._pictures, self._augment, self._seed = pictures, augment, seed
+    Args:
+        pictures: the set's.
+        augment: how they are changed; None for not at all.
+        seed: decides the changes, with the epoch and the picture's number.
+        views: how many versions of each picture.
+        skip: take the next picture that can be read in place of an unreadable one, instead of raising.
+    """
 
-    def fetch(self, epoch: int, indices: NDArray[np.int64]) -> Pixels:
-        """uint8 (b, size, size, C)."""
-        return np.stack([self._one(epoch, i) for i in indices.tolist()])
+    def __init__(
+        self, pictures: Pictures, augment: Augmentation | None, *, seed: int, views: int = 1, skip: bool = False
+    ) -> None:
+        self._pictures, self._augment, self._seed, self._views, self._skip = pictures, augment, seed, views, skip
 
-    def _one(self, epoch: int, i: int) -> Pixels:
-        pixels = self._pictures.picture(i)
+    def fetch(self, work: Work) -> Fetched:
+        """The pictures of a share of a batch.
+
+        Raises:
+            InputError: a picture cannot be read (with `skip`: a hundred in a row).
+        """
+        indices = work.indices.copy()
+        skipped: list[str] = []
+        out: NDArray[np.uint8] | None = None
+        for place, (index, repeat) in enumerate(zip(indices.tolist(), work.repeats.tolist(), strict=True)):
+            pixels, found = self._read(index, skipped)
+            indices[place] = found
+            for view in range(self._views):
+                changed = self._changed(pixels, work.epoch, found, repeat * self._views + view)
+                if out is None:
+                    out = np.empty((len(indices), self._views, *changed.shape), np.uint8)
+                out[place, view] = changed
+        if out is None:
+            raise ValueError("expected at least one picture")
+        return Fetched(out[:, 0] if self._views == 1 else out, indices, skipped)
+
+    def _read(self, index: int, skipped: list[str]) -> tuple[Pixels, int]:
+        """A picture and its number: the next one's that can be read, where unreadable ones are skipped."""
+        for further in range(_MOST_SKIPPED):
+            found = (index + further) % len(self._pictures)
+            try:
+                return self._pictures.picture(found), found
+            except MienError as error:
+                if not self._skip:
+                    raise
+                skipped.append(str(error))
+        raise InputError(f"{_MOST_SKIPPED} pictures in a row cannot be read; the last one: {skipped[-1]}")
+
+    def _changed(self, pixels: Pixels, epoch: int, index: int, version: int) -> Pixels:
         if self._augment is None:
             return pixels
-        return augmented(pixels, self._augment, generator(self._seed, epoch, i))
+        rng = generator(self._seed, epoch, index) if not version else _again(self._seed, epoch, index, version)
+        try:
+            if pixels.shape[2] == 3:
+                return augmented(pixels, self._augment, rng)
+            coloured = augmented(np.repeat(pixels, 3, axis=2), self._augment, rng)
+            return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_RGB2GRAY))[:, :, None]
+        except Exception as error:
+            error.add_note(f"while changing {self._pictures.name(index)}")
+            raise
+
+
+def _again(seed: int, epoch: int, index: int, version: int) -> np.random.Generator:
+    """As `generator`, for a further version of a picture in one epoch."""
+    words: Any = [seed, epoch, index, version]
+    return np.random.Generator(np.random.SFC64(words))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mien.images.augment import Evening
     from mien.train.data.sources import PictureRecords, PictureSpec
 
     Progress: TypeAlias = Callable[[int, int], None]
@@ -39,6 +40,7 @@ def open_training_set(
     progress: Progress | None = None,
     same_names: bool = False,
     decode_once: bool = False,
+    evening: Evening = "none",
 ) -> TrainingSet:
     """Open sources as one set of aligned pictures.
 
@@ -54,10 +56,13 @@ def open_training_set(
             are parts of one set.
         decode_once: keep the pixels of aligned sources in `cache` too, so that no epoch decodes them again; they take
             size * size * channels bytes each.
+        evening: how light is evened out in every picture, before anything else changes; see
+            `mien.images.augment.evened`.
 
     Raises:
         NotFoundError: a source is not there.
         InputError: a source cannot be read, or holds no pictures.
+        MissingExtraError: a Parquet file needs pyarrow.
     """
     if not sources:
         raise InputError("a training set needs at least one source")
@@ -76,7 +81,7 @@ def open_training_set(
         parts.append((records.labels[shelf.rows] if isinstance(shelf, Stored) else records.labels, records.people))
     labels, people, shared = _numbered(parts, same_names=same_names)
     return TrainingSet(
-        Pictures(shelves),
+        Pictures(shelves, evening),
         labels,
         np.repeat(np.arange(len(sources), dtype=np.int16), [len(shelf) for shelf in shelves]),
         people,

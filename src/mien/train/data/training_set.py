@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 
 from mien.images import decode
+from mien.images.augment import evened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from mien.images.augment import Evening
     from mien.train.data.sources import PictureRecords, PictureSpec
     from mien.types import Pixels
 
@@ -82,8 +84,8 @@ def fitted(pixels: Pixels, size: int, channels: int) -> Pixels:
 class Pictures:
     """The pictures of several sources, numbered through: what a worker needs. Can be pickled."""
 
-    def __init__(self, shelves: Sequence[Shelf]) -> None:
-        self._shelves = tuple(shelves)
+    def __init__(self, shelves: Sequence[Shelf], evening: Evening = "none") -> None:
+        self._shelves, self._evening = tuple(shelves), evening
         self._starts = np.cumsum([0, *(len(shelf) for shelf in shelves)])
 
     def __len__(self) -> int:
@@ -92,7 +94,12 @@ class Pictures:
     def picture(self, i: int) -> Pixels:
         """uint8 (size, size, C). Raises ImageError."""
         shelf, inner = self._place(i)
-        return shelf.picture(inner)
+        pixels = shelf.picture(inner)
+        if self._evening == "none":
+            return pixels
+        if pixels.shape[2] == 3:
+            return evened(pixels, self._evening)
+        return evened(np.repeat(pixels, 3, axis=2), self._evening)[:, :, :1]
 
     def name(self, i: int) -> str:
         """What messages call a picture."""

@@ -1,0 +1,123 @@
+"""Processes that fetch batches ahead, through PyTorch's loader."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mien.errors import MienError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mien.train.data.fetching import Fetcher, Work
+
+__all__ = ["Loader"]
+
+_AHEAD: Final = 3  # batches a worker has ready
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """An error on its way from a worker; PyTorch itself would lose its type."""
+
+    error: MienError
+
+
+class _Fetching(Dataset[Any]):
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+
+    def __getitem__(self, work: Work) -> Any:  # noqa: ANN401
+        try:
+            found = self._fetcher.fetch(work)
+        except MienError as error:
+            return _Fault(error)
+        return torch.from_numpy(found.pictures), torch.from_numpy(found.indices), found.skipped
+
+
+class _Plan:
+    """What is to be fetched next; the loader reads it at the beginning of an epoch."""
+
+    def __init__(self) -> None:
+        self.works: Iterable[Work] = ()
+
+    def __iter__(self) -> Iterator[Work]:
+        return iter(self.works)
+
+
+class Loader:
+    """Fetches works in order, ahead of time by `workers` processes, or in this one when there are none.
+
+    The processes stay from epoch to epoch. Where the system can, they are forked; elsewhere they are started anew, and
+    a script that trains then needs the usual ``if __name__ == "__main__":``. Belongs to one thread.
+    """
+
+    def __init__(self, fetcher: Fetcher, workers: int) -> None:
+        self._plan = _Plan()
+        more: dict[str, Any] = {}
+        if workers:
+            context = "fork" if sys.platform == "linux" else "spawn"
+            more = {"persistent_workers": True, "prefetch_factor": _AHEAD, "multiprocessing_context": context}
+        self._loader: DataLoader[Any] | None = DataLoader(
+            _Fetching(fetcher),
+            batch_size=None,
+            sampler=self._plan,
+            num_workers=workers,
+            worker_init_fn=_begin,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # its own: the program's random numbers are not to depend on the workers
+            **more,
+        )
+        self._running: Iterator[Any] | None = None
+
+    def begin(self, works: Iterable[Work]) -> None:
+        """Begin to fetch; what was under way is dropped."""
+        if self._loader is None:
+            raise ValueError("the batches are closed")
+        self._plan.works = works
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # OpenCV's threads do not live through a fork, and it would wait for them
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's, of forks beside threads
+                self._running = iter(self._loader)
+        finally:
+            cv2.setNumThreads(threads)
+
+    def next(self) -> tuple[torch.Tensor, torch.Tensor, list[str]] | None:
+        """Pictures, indices and what was skipped; None at the end.
+
+        Raises:
+            InputError: a picture cannot be read.
+            MienError: a worker died.
+        """
+        if self._running is None:
+            raise ValueError("the batches are closed")
+        try:
+            found = next(self._running, None)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self.close()
+            raise MienError(f"a process that loads pictures died; out of memory? ({error})") from error
+        if isinstance(found, _Fault):
+            self._running = None
+            raise found.error
+        return None if found is None else (found[0], found[1], found[2])
+
+    def close(self) -> None:
+        """End the processes."""
+        self._running = self._loader = None  # the last references: PyTorch ends them then
+
+
+def _begin(_worker: int) -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's affair, which ends this one
