@@ -225,6 +225,19 @@ def test_warp_refuses_what_it_cannot_do():
         warp(picture, eye, (0, 4))
 
 
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        [[1e-150, 0, 0], [0, 1e-150, 5]],  # the whole picture, and far more, in each pixel
+        [[1e150, 0, 1e300], [0, 1e150, 0]],
+        [[1e-5, 0, -1e9], [0, 1e-5, 1e12]],
+        [[1, 0, 1e15], [0, 1, -1e15]],
+    ],
+)
+def test_warp_by_a_matrix_without_measure_shows_nothing_and_fails_at_nothing(extreme):
+    assert not warp(np.full((9, 7, 3), 200, np.uint8), [extreme], (4, 4))[0, 1:, 1:].any()
+
+
 def test_warp_from_several_threads():
     picture = smooth_picture(300, 300)
     m = similarity(noisy_faces(8, 9), ARCFACE_112)

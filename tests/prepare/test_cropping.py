@@ -12,6 +12,7 @@ from mien.prepare.cropping import CropOptions, crop
 from mien.prepare.cropping_cut import central
 from mien.prepare.cropping_folder import votes
 from mien.prepare.cropping_review import Review
+from mien.prepare.cropping_writing import _hidden
 from mien.prepare.manifest import read_manifest
 from mien.recognizer import Recognizer
 from mien.types import Faces, ModelIdentity
@@ -281,6 +282,19 @@ def test_a_folder_where_a_crop_belongs(recognizer, tmp_path):
     answers = {a.source.name: a for a in crop(tmp_path / "in", tmp_path / "out", recognizer, fresh=True)}
     assert "folder" in str(answers["a.png"].error)
     assert answers["b.png"].decision == "cut"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_nothing_is_written_through_a_link_that_waits_under_a_hidden_name(recognizer, tmp_path):
+    paint(tmp_path / "in" / "a.png", (1, 12))
+    outside, out = tmp_path / "precious", tmp_path / "out"
+    outside.write_text("mine")
+    out.mkdir()
+    (out / Path(_hidden(str(out / "a.png"))).name).symlink_to(outside)
+    (answer,) = crop(tmp_path / "in", out, recognizer)
+    assert answer.decision == "failed"
+    assert "cannot be written" in str(answer.error)
+    assert outside.read_text() == "mine"
 
 
 def test_pictures_are_let_go_of_while_the_run_goes_on(recognizer, tmp_path, monkeypatch):

@@ -64,25 +64,28 @@ def similarity(src: ArrayLike, dst: ArrayLike) -> NDArray[np.float64]:
     p, q = np.asarray(src, np.float64), np.asarray(dst, np.float64)
     if p.ndim < 2 or q.ndim < 2 or p.shape[-1] != 2 or p.shape[-2:] != q.shape[-2:] or p.shape[-2] < 2:
         raise ValueError(f"similarity: expected two arrays (..., P, 2) with the same P >= 2, got {p.shape}, {q.shape}")
-    if not (np.isfinite(p).all() and np.isfinite(q).all()):
-        raise InputError("similarity: expected finite points, got NaN or infinity")
+    z, w = (np.ascontiguousarray(points).view(np.complex128)[..., 0] for points in (p, q))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        p_mean, q_mean = p.mean(-2, keepdims=True), q.mean(-2, keepdims=True)
-        pc, qc = p - p_mean, q - q_mean
-        spread = np.square(pc).sum((-1, -2))
-        along = (pc * qc).sum((-1, -2)) / spread
-        across = (pc[..., 0] * qc[..., 1] - pc[..., 1] * qc[..., 0]).sum(-1) / spread
-        scale = np.hypot(along, across)
-        # Rounding leaves a spread of about eps * magnitude where the points are in truth equal.
-        floor_p = 1e-12 * (1.0 + np.abs(p_mean).max((-1, -2)))
-        floor_q = 1e-12 * (1.0 + np.abs(q_mean).max((-1, -2)))
-        radius = np.sqrt(spread)
-        usable = np.isfinite(scale) & (radius > floor_p) & (scale * radius > floor_q)
+        z_mean, w_mean = (np.add.reduce(points, axis=-1) / points.shape[-1] for points in (z, w))
+        zc, wc = z - z_mean[..., None], w - w_mean[..., None]
+        turned = zc.conj()
+        spread = np.add.reduce(turned * zc, axis=-1).real
+        a = np.add.reduce(turned * wc, axis=-1) / spread
+        b = w_mean - a * z_mean
+        scale, radius = np.abs(a), np.sqrt(spread)
+        # Rounding leaves a spread of about eps * magnitude where the points are in truth equal; and where a point is
+        # NaN or infinite, so is the scale.
+        distinct = (radius > 1e-12 * (1.0 + np.abs(z_mean))) & (scale * radius > 1e-12 * (1.0 + np.abs(w_mean)))
+        usable = np.isfinite(scale) & distinct
     if not usable.all():
+        if not (np.isfinite(p).all() and np.isfinite(q).all()):
+            raise InputError("similarity: expected finite points, got NaN or infinity")
         raise InputError("similarity: expected distinct points that can be aligned, got points that (nearly) coincide")
-    linear = np.stack([np.stack([along, -across], -1), np.stack([across, along], -1)], -2)
-    shift = q_mean[..., 0, :] - (linear @ p_mean.swapaxes(-1, -2))[..., 0]
-    return np.concatenate([linear, shift[..., None]], -1)
+    result = np.empty((*a.shape, 2, 3))
+    result[..., 0, 0] = result[..., 1, 1] = a.real
+    result[..., 0, 1], result[..., 1, 0] = -a.imag, a.imag
+    result[..., 0, 2], result[..., 1, 2] = b.real, b.imag
+    return result
 
 
 def transform_points(points: ArrayLike, matrices: ArrayLike) -> NDArray[np.float64]:
@@ -163,25 +166,52 @@ def warp(
     chips = np.empty((len(m), height, width, *image.shape[2:]), np.uint8)
     if not len(m):
         return chips
-    back = invert(m)
-    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
-    quads = transform_points(corners, back)
-    steps = np.sqrt(np.abs(back[:, 0, 0] * back[:, 1, 1] - back[:, 0, 1] * back[:, 1, 0]))
-    factors = np.maximum(1, np.floor(steps + 1e-9)) if antialias else np.ones(len(m))
-    # The part of the picture that a chip can see, with a margin for interpolation, clipped to the picture.
-    margin = 2 * factors[:, None] + 2
-    edge = np.array(image.shape[1::-1], np.float64)
-    low = np.clip(np.floor(quads.min(1) - margin), 0, edge - 1).astype(int)
-    high = np.clip(np.ceil(quads.max(1) + margin) + 1, low + 1, edge).astype(int)
-    mode = _BORDERS[border]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    back[:, :, 2] -= low
-    for i, ((x0, y0), (x1, y1), factor) in enumerate(zip(low.tolist(), high.tolist(), factors.tolist(), strict=True)):
-        part, inverse = image[y0:y1, x0:x1], back[i]
-        if factor >= 2:
-            part, inverse = _shrink(part, inverse, factor)
-        cv2.warpAffine(part, inverse, (width, height), dst=chips[i], flags=flags, borderMode=mode)
+    mode, flags = _BORDERS[border], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for chip, rows in zip(chips, m.tolist(), strict=True):
+        _warp_one(image, rows, chip, antialias=antialias, flags=flags, mode=mode)
     return chips
+
+
+def _warp_one(
+    image: NDArray[np.uint8],
+    rows: list[list[float]],
+    chip: NDArray[np.uint8],
+    *,
+    antialias: bool,
+    flags: int,
+    mode: int,
+) -> None:
+    """One chip of `warp`; in plain numbers, for arrays so small cost more to handle than to compute."""
+    height, width = chip.shape[:2]
+    (xx, xy, dx), (yx, yy, dy), shrinks = _inverse(rows)
+    factor = max(1, math.floor(shrinks + 1e-9)) if antialias else 1
+    # The part of the picture that the chip can see, with a margin for interpolation, clipped to the picture.
+    x0, x1 = _seen(dx, xx * (width - 1), xy * (height - 1), 2 * factor + 2, image.shape[1])
+    y0, y1 = _seen(dy, yx * (width - 1), yy * (height - 1), 2 * factor + 2, image.shape[0])
+    part, back = image[y0:y1, x0:x1], np.array([(xx, xy, dx - x0), (yx, yy, dy - y0)])
+    if factor >= 2:
+        part, back = _shrink(part, back, factor)
+    cv2.warpAffine(part, back, (width, height), dst=chip, flags=flags, borderMode=mode)
+
+
+def _inverse(rows: list[list[float]]) -> tuple[tuple[float, float, float], tuple[float, float, float], float]:
+    """As `invert`, of one matrix, and how many times smaller the matrix makes a length."""
+    (a, b, c), (d, e, f) = rows
+    det = a * e - b * d
+    if det and math.isfinite(det):
+        xx, xy, yx, yy = e / det, -b / det, -d / det, a / det
+        dx, dy = -(xx * c + xy * f), -(yx * c + yy * f)
+        if all(map(math.isfinite, (xx, xy, yx, yy, dx, dy))):
+            return (xx, xy, dx), (yx, yy, dy), 1 / math.sqrt(abs(det))
+    raise InputError("warp: expected matrices that can be undone, got a singular one, NaN or infinity")
+
+
+def _seen(start: float, along: float, across: float, margin: float, edge: int) -> tuple[int, int]:
+    """First and last pixel, and one, that a parallelogram covers on one axis, inside the picture."""
+    least = start + min(along, 0.0) + min(across, 0.0) - margin
+    most = start + max(along, 0.0) + max(across, 0.0) + margin
+    low = math.floor(min(max(least, 0), edge - 1))
+    return low, math.ceil(min(max(most + 1, low + 1), edge))
 
 
 def _shrink(

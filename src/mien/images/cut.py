@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,11 +46,21 @@ def aligned_crops(
     width, height = size or template_size
     if margin < 0:
         raise ValueError(f"margin: expected 0 or more, got {margin}")
-    base = np.array(template_size, np.float64)
-    scale = min(width / base[0], height / base[1]) / (1 + 2 * margin)
-    # Whole numbers are the centres of pixels, so the middle of a chip of n pixels lies at (n - 1) / 2.
-    points = (np.asarray(template, np.float64) - (base - 1) / 2) * scale + (np.array([width, height]) - 1) / 2
+    points = _placed(np.asarray(template, np.float64).tobytes(), template_size, (width, height), margin)
     return warp(pixels, similarity(faces.landmarks, points), (width, height))
+
+
+@lru_cache(maxsize=16)  # of a folder of photos all are cut alike
+def _placed(
+    template: bytes, template_size: tuple[int, int], size: tuple[int, int], margin: float
+) -> NDArray[np.float64]:
+    """The points of a template, float64 (5, 2), in a chip of `size`."""
+    points, base = np.frombuffer(template, np.float64).reshape(-1, 2), np.array(template_size, np.float64)
+    scale = min(size[0] / base[0], size[1] / base[1]) / (1 + 2 * margin)
+    # Whole numbers are the centres of pixels, so the middle of a chip of n pixels lies at (n - 1) / 2.
+    placed: NDArray[np.float64] = (points - (base - 1) / 2) * scale + (np.array(size) - 1) / 2
+    placed.flags.writeable = False
+    return placed
 
 
 def loose_crops(

@@ -210,17 +210,17 @@ def _pieces(
     def finished(photo: Photo, analysis: Analysis) -> Piece:
         return writer.draft(cutter(photo, analysis))
 
-    job = cutter if cutter.candidates else finished
+    at_once = cluster is None and not cutter.candidates
     chunk = chunk_for(standing.todo)
     pieces: Iterator[Piece]
     if cluster is not None:
         pieces = cluster.map(standing.photos(), cutter, embed=cutter.embeds, chunk=chunk)
     else:
+        job = finished if at_once else cutter
         pieces = recognizer.map(standing.photos(), job, embed=cutter.embeds, chunk=chunk)
     if cutter.candidates:
         pieces = (piece for piece in chosen_by_folder(pieces, threshold) if piece.photo.todo)
-    for piece in pieces:
-        yield writer.draft(piece) if piece.crops else piece
+    yield from pieces if at_once else map(writer.draft, pieces)
 
 
 def _reference(recognizer: Recognizer, person: Sequence[str | os.PathLike[str]]) -> Floats:

@@ -30,6 +30,8 @@ Entry: TypeAlias = dict[str, Any]
 _VERSION: Final = 1
 _LONGEST_LINE: Final = 16 << 20
 NAME: Final = "manifest.jsonl"
+# Made once: `json.dumps` with options makes an encoder at each call.
+_encoded: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def stamp(path: Path) -> dict[str, int]:
@@ -117,8 +119,7 @@ class Manifest:
             raise ValueError("the manifest is closed")
         try:
             for entry in entries:
-                line = json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-                self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
+                self._file.write(f"{_encoded(entry)}\n".encode("utf-8", "surrogatepass"))
                 if "source" in entry:
                     self._seen.add(_key(entry["source"], entry.get("size"), entry.get("modified")))
             self._file.flush()
