@@ -10,6 +10,7 @@
     ├── ModelError                 a model cannot be used
     │   ├── ModelFileError         its file is missing, damaged or fails its checksum
     │   └── LicenceError           its licence forbids what was asked
+    ├── TrainingError              a training run cannot go on; its last checkpoint stays
     ├── GalleryError               a gallery refuses
     │   ├── GalleryModelError      it was made with another model
     │   ├── UnsupportedError       its home does not promise what was asked; see `gallery.capabilities`
@@ -36,6 +37,7 @@ __all__ = [
     "ModelFileError",
     "NoFaceError",
     "NotFoundError",
+    "TrainingError",
     "UnsupportedError",
 ]
 
@@ -92,6 +94,10 @@ class ModelFileError(ModelError):
 
 class LicenceError(ModelError):
     """A model's licence forbids what was asked."""
+
+
+class TrainingError(MienError):
+    """A training run cannot go on; its last checkpoint stays."""
 
 
 class GalleryError(MienError):

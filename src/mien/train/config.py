@@ -1,0 +1,381 @@
+"""What a run is: every choice of it in frozen dataclasses, which a JSON or TOML file holds as they are.
+
+Paths are text as the user gave them. Names of losses, networks and stages are checked where they are used, numbers here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from mien.errors import InputError
+from mien.train.settings import from_plain, to_plain, with_setting
+
+__all__ = [
+    "DataConfig",
+    "LoopConfig",
+    "LossConfig",
+    "MeasureConfig",
+    "NetworkConfig",
+    "OptimizerConfig",
+    "PairsConfig",
+    "SamplerConfig",
+    "ScheduleConfig",
+    "SourceConfig",
+    "TrainConfig",
+]
+
+
+def _need(holds: bool, what: str, value: object) -> None:
+    if not holds:
+        raise InputError(f"{what}; got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """The network.
+
+    Attributes:
+        name: one of [mien.train.backbones][].
+        dim: numbers an embedding; None for the network's own.
+        size: side of its pictures in pixels; None for the network's own.
+        weights: a file of released weights, or a folder as a run leaves it; None starts afresh.
+        options: what else the network's maker takes.
+        frozen: names of stages that stay as they are, their batch statistics too.
+        layer_decay: each stage's rate is this times that of the stage after it; 1 for one rate.
+        recompute: keep no activations inside stages, but compute them again in backward: less memory, a third more time.
+    """
+
+    name: str = "iresnet-small"
+    dim: int | None = None
+    size: int | None = None
+    weights: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    layer_decay: float = 1.0
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        _need(0 < self.layer_decay <= 1, "network.layer_decay: expected above 0 and up to 1", self.layer_decay)
+        _need(self.dim is None or self.dim > 0, "network.dim: expected 1 or more", self.dim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """Where pictures come from; see [mien.train.data][].
+
+    Attributes:
+        path: a folder or file.
+        kind: folder, list, rec, tfrecord, webdataset, parquet, bin, or auto.
+        aligned: whether its pictures are aligned already.
+        proportion: its share of each epoch, for the sampler ``mixed``.
+    """
+
+    path: str
+    kind: str = "auto"
+    aligned: bool = False
+    proportion: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerConfig:
+    """Which pictures an epoch takes, in which order.
+
+    Attributes:
+        name: shuffle (each picture once), balanced (people evenly), pk (batches of ``people`` x ``each``), mixed.
+        people: P of pk: people in a batch. 0 takes the batch over ``each``.
+        each: K of pk: pictures of each.
+    """
+
+    name: Literal["shuffle", "balanced", "pk", "mixed"] = "shuffle"
+    people: int = 0
+    each: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """The pictures.
+
+    Attributes:
+        sources: where they come from.
+        sampler: which, in which order.
+        batch: pictures in an optimizer step, over all processes and accumulated parts.
+        workers: processes that read and augment; 0 does it in between.
+        augment: fields of [mien.images.augment.Augmentation][]; empty for its defaults (mirrored half of the time).
+        cache: folder of aligned pictures; None for the user's cache folder.
+    """
+
+    sources: tuple[SourceConfig, ...] = ()
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    batch: int = 128
+    workers: int = 2
+    augment: dict[str, float] = field(default_factory=dict)
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        _need(self.batch > 0, "data.batch: expected 1 or more", self.batch)
+        _need(self.workers >= 0, "data.workers: expected 0 or more", self.workers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """The loss; names and options in [mien.train.objective][].
+
+    Attributes:
+        name: arcface, cosface, softmax, triplet, ...
+        options: what that loss takes, such as ``scale`` and ``margin``.
+        margin_warm_up: share of the training over which the margin rises from 0.
+        sample_rate: share of the classes in a step (Partial FC), for margin losses.
+        centres: where the class centres start: random, or class-means (one pass over the data).
+        keep: weight of ``1 - cos(new, old)`` to the embedding of the network it started from: against forgetting.
+        old: a network's folder that plays the old one for ``keep`` and harmonic-triplet; None: the starting weights.
+    """
+
+    name: str = "arcface"
+    options: dict[str, Any] = field(default_factory=dict)
+    margin_warm_up: float = 0.0
+    sample_rate: float = 1.0
+    centres: Literal["random", "class-means"] = "random"
+    keep: float = 0.0
+    old: str | None = None
+
+    def __post_init__(self) -> None:
+        _need(0 <= self.margin_warm_up <= 1, "loss.margin_warm_up: expected a share, 0 to 1", self.margin_warm_up)
+        _need(0 < self.sample_rate <= 1, "loss.sample_rate: expected above 0 and up to 1", self.sample_rate)
+        _need(0 <= self.keep < math.inf, "loss.keep: expected 0 or more", self.keep)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerConfig:
+    """How weights move.
+
+    Attributes:
+        name: sgd or adamw.
+        lr: the highest rate.
+        momentum: of sgd.
+        nesterov: Nesterov's momentum, of sgd.
+        betas: of adamw.
+        weight_decay: not on norms, biases and slopes of PReLU.
+        head_lr: the loss's own weights (class centres) learn this many times as fast.
+        head_weight_decay: of the class centres; None for the same.
+        clip: the largest norm of the whole gradient; None for any.
+        accumulate: parts that a batch is taken in, one after another, to save memory; the result is the whole batch's.
+        ema: decay of the running mean of the weights, which is measured and kept; None for none.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 5e-4
+    head_lr: float = 1.0
+    head_weight_decay: float | None = None
+    clip: float | None = 5.0
+    accumulate: int = 1
+    ema: float | None = None
+
+    def __post_init__(self) -> None:
+        _need(0 <= self.lr < math.inf, "optimizer.lr: expected 0 or more", self.lr)
+        _need(0 <= self.head_lr < math.inf, "optimizer.head_lr: expected 0 or more", self.head_lr)
+        _need(0 <= self.momentum < 1, "optimizer.momentum: expected 0 to below 1", self.momentum)
+        _need(0 <= self.weight_decay < math.inf, "optimizer.weight_decay: expected 0 or more", self.weight_decay)
+        _need(self.clip is None or self.clip > 0, "optimizer.clip: expected above 0", self.clip)
+        _need(self.accumulate > 0, "optimizer.accumulate: expected 1 or more", self.accumulate)
+        _need(self.ema is None or 0 < self.ema < 1, "optimizer.ema: expected between 0 and 1", self.ema)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleConfig:
+    """How long, and how the rate goes.
+
+    Attributes:
+        epochs: passes over the data.
+        minutes: a budget of training time: where it runs out before the epochs do, the rate follows the clock instead, so
+            that training ends well within it. Such runs cannot be repeated to the bit.
+        name: cosine, poly, step or constant.
+        warm_up: epochs over which the rate rises from 0.
+        least: share of the rate that is left at the end (cosine, poly).
+        power: of poly.
+        milestones: shares of the training after which step multiplies by ``gamma``.
+        gamma: see milestones.
+        sizes: (share of the training, side in pixels): from then on pictures are made so small; empty for the network's
+            size throughout. For networks that take any size.
+    """
+
+    epochs: int = 20
+    minutes: float | None = None
+    name: Literal["cosine", "poly", "step", "constant"] = "cosine"
+    warm_up: float = 1.0
+    least: float = 0.0
+    power: float = 2.0
+    milestones: tuple[float, ...] = (0.5, 0.75, 0.9)
+    gamma: float = 0.1
+    sizes: tuple[tuple[float, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        _need(self.epochs > 0, "schedule.epochs: expected 1 or more", self.epochs)
+        _need(self.minutes is None or self.minutes > 0, "schedule.minutes: expected above 0", self.minutes)
+        _need(self.warm_up >= 0, "schedule.warm_up: expected 0 or more epochs", self.warm_up)
+        _need(0 <= self.least <= 1, "schedule.least: expected a share, 0 to 1", self.least)
+        _need(self.power > 0, "schedule.power: expected above 0", self.power)
+        shares = [share for share, _ in self.sizes]
+        rising = shares == sorted(shares) and all(0 <= s < 1 for s in shares) and shares[:1] in ([], [0])
+        _need(rising, "schedule.sizes: expected rising shares of the training, from 0", self.sizes)
+        _need(all(side >= 16 for _, side in self.sizes), "schedule.sizes: expected sides of 16 or more", self.sizes)
+        fine = list(self.milestones) == sorted(self.milestones) and all(0 < s < 1 for s in self.milestones)
+        _need(fine, "schedule.milestones: expected rising shares between 0 and 1", self.milestones)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """How the machine runs it.
+
+    Attributes:
+        precision: fp32, bf16, fp16 (loss scaled), or auto: bf16 where the processor multiplies in it, else fp32.
+        channels_last: memory layout of pictures and activations.
+        compile: whether ``torch.compile`` makes the network faster (and the start slower).
+        device: cpu, cuda, or auto.
+        threads: of one process; None leaves PyTorch's choice.
+        seed: of every random draw.
+        checkpoint_minutes: between two checkpoints; one is written at each measuring, too.
+        checkpoint_steps: likewise in steps; None for none.
+        keep: how many checkpoints stay.
+        log_steps: between two lines of metrics.jsonl.
+        tensorboard: whether event files are written, where tensorboard is installed.
+    """
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = None
+    seed: int = 0
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
+    keep: int = 2
+    log_steps: int = 10
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        _need(self.seed >= 0, "loop.seed: expected 0 or more", self.seed)
+        _need(self.threads is None or self.threads > 0, "loop.threads: expected 1 or more", self.threads)
+        _need(self.checkpoint_minutes > 0, "loop.checkpoint_minutes: expected above 0", self.checkpoint_minutes)
+        steps = self.checkpoint_steps
+        _need(steps is None or steps > 0, "loop.checkpoint_steps: expected 1 or more", steps)
+        _need(self.keep > 0, "loop.keep: expected 1 or more", self.keep)
+        _need(self.log_steps > 0, "loop.log_steps: expected 1 or more", self.log_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairsConfig:
+    """Pairs to be verified, in LFW's format.
+
+    Attributes:
+        pairs: the list (``pairsDevTest.txt``).
+        images: the folder of people.
+        threshold_pairs: a list to choose the threshold on (``pairsDevTrain.txt``); None: in ten parts of the pairs
+            themselves, each measured with the threshold of the other nine.
+        name: for the record.
+        skip_missing: leave out pairs of which a picture is not there, instead of stopping.
+    """
+
+    pairs: str
+    images: str
+    threshold_pairs: str | None = None
+    name: str = "pairs"
+    skip_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureConfig:
+    """What is measured during training; the first set decides which weights are best.
+
+    Attributes:
+        sets: lists of pairs. Choose on View 1, never on what you report.
+        epochs: between two measurings; the last epoch is always measured.
+        first: whether to measure before the first step (fine-tuning).
+        flip: embeddings are those of picture and mirror image, summed.
+        batch: pictures at a time.
+        patience: measurings without a better one after which training stops; None for never.
+    """
+
+    sets: tuple[PairsConfig, ...] = ()
+    epochs: int = 1
+    first: bool = False
+    flip: bool = True
+    batch: int = 64
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        _need(self.epochs > 0, "measure.epochs: expected 1 or more", self.epochs)
+        _need(self.batch > 0, "measure.batch: expected 1 or more", self.batch)
+        _need(self.patience is None or self.patience > 0, "measure.patience: expected 1 or more", self.patience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A whole run.
+
+    Attributes:
+        recipe: the name it started from, for the record.
+        before: a run that makes this one's starting weights; where it names no sources, threshold lists or caches, it has
+            this one's.
+    """
+
+    recipe: str = "custom"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    before: TrainConfig | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON has them; [from_dict][] makes an equal config of them."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
+        """A config of plain values; what is left out keeps its default.
+
+        Raises:
+            InputError: an unknown key (with the nearest known one), or a value of the wrong type, by its path.
+        """
+        return from_plain(cls, plain)
+
+    def with_settings(self, settings: Iterable[str]) -> TrainConfig:
+        """The config after settings such as ``optimizer.lr=0.02``.
+
+        Raises:
+            InputError: as [from_dict][].
+
+        >>> TrainConfig().with_settings(["optimizer.lr=0.02", "schedule.sizes=[[0, 80], [0.6, 112]]"]).optimizer.lr
+        0.02
+        """
+        plain = self.to_dict()
+        for setting in settings:
+            with_setting(type(self), plain, setting)
+        return self.from_dict(plain)
+
+    def digest(self) -> str:
+        """Checksum of everything that decides what is learned: lower-case hex sha256."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def stage_before(self) -> TrainConfig | None:
+        """The run to be made first, with this one's data and measuring where it names none."""
+        first = self.before
+        if first is None:
+            return None
+        if not first.data.sources:
+            first = replace(first, data=replace(first.data, sources=self.data.sources, cache=self.data.cache))
+        if not first.measure.sets:
+            first = replace(first, measure=replace(first.measure, sets=self.measure.sets))
+        return first

@@ -1,0 +1,150 @@
+"""What a run minimises: a loss by name, over the embeddings of all processes, with what changes as training goes on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mien.errors import InputError
+from mien.train.config import LossConfig
+from mien.train.heads import MarginHead
+from mien.train.heads.sharding import Group, gather_labels, gather_rows
+from mien.train.losses import AdaptiveMargin, CombinedMargin, IntegerMargin, LSoftmax, MagnitudeMargin, annealed_lambda
+from mien.train.losses.angles import wide
+from mien.train.losses_by_name import LossParts, loss_parts
+
+__all__ = ["Objective"]
+
+_BLOCK: Final = 4096  # classes that get their first centres from one seed, whichever process has them
+
+
+class Objective(nn.Module):
+    """A loss over all processes' rows: N processes get one process's value and gradients.
+
+    Margin losses go through [MarginHead][mien.train.heads.MarginHead], whose centres are shared out over the processes;
+    other weights are whole on each. Keep it out of DistributedDataParallel: gradients of embeddings come so that
+    averaging the network's over processes makes them exact, those of the loss's own weights are exact already. Not
+    thread-safe.
+
+    Args:
+        config: which loss.
+        dim: numbers an embedding.
+        classes: people.
+        group: the processes, or None.
+        seed: of the first centres, which do not depend on the number of processes, and of the sampling, which does.
+
+    Raises:
+        InputError: an unknown loss or option, or options that do not go together.
+    """
+
+    def __init__(self, config: LossConfig, dim: int, classes: int, *, group: Group = None, seed: int = 0) -> None:
+        super().__init__()
+        self.config, self.group = config, group
+        self.parts: LossParts = loss_parts(config.name, config.options)
+        self.head: MarginHead | None = None
+        self.dense: nn.Module | None = None
+        if self.parts.margin is not None:
+            self.head = MarginHead(
+                dim,
+                classes,
+                self.parts.margin,
+                self.parts.scale,
+                sub_centres=self.parts.sub_centres,
+                sample_rate=config.sample_rate,
+                group=group,
+                seed=seed,
+            )
+            _start(self.head, seed)
+        elif self.parts.dense is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.dense = self.parts.dense(dim, classes)
+        self.pairs = self.parts.pairs
+        if self.head is None and (config.sample_rate < 1 or config.centres != "random" or config.margin_warm_up):
+            names = "loss.sample_rate, loss.centres and loss.margin_warm_up"
+            raise InputError(f"{names}: are for margin losses; {config.name} has no class centres of that kind")
+        self._full = _margins(self.parts.margin)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether gradients of the centres are sparse."""
+        return self.head is not None and self.config.sample_rate < 1.0
+
+    @property
+    def needs_old(self) -> bool:
+        """Whether an old network's embeddings of the same pictures are wanted."""
+        return self.parts.needs_old or self.config.keep > 0
+
+    @property
+    def coupled(self) -> bool:
+        """Whether a sample's loss depends on the rest of the batch."""
+        return self.parts.coupled
+
+    def at(self, step: int, share: float) -> None:
+        """Set what changes: lambda of the integer margins by the step, other margins to a share of their full value."""
+        margin = self.parts.margin
+        if self.parts.annealing is not None:
+            blend = annealed_lambda(step, **self.parts.annealing)
+            for owner in (margin, self.dense):
+                if isinstance(owner, IntegerMargin | LSoftmax):
+                    owner.blend = blend
+        elif isinstance(margin, CombinedMargin):
+            m1, m2, m3 = self._full
+            margin.m1, margin.m2, margin.m3 = 1.0 + (m1 - 1.0) * share, m2 * share, m3 * share
+        elif isinstance(margin, AdaptiveMargin):
+            margin.margin = self._full[0] * share
+        elif isinstance(margin, MagnitudeMargin):
+            margin.margin_range = self._full[0] * share, self._full[1] * share
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, old: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss over all processes' rows (0-d, the same on each) and its terms, without gradients.
+
+        Args:
+            embeddings: (B, D) of this process.
+            labels: int64 (B,).
+            old: (B, D') of the old network, where [needs_old][] says so.
+        """
+        terms: dict[str, Tensor] = {}
+        whole = embeddings.new_zeros((), dtype=torch.float32)
+        if self.head is not None:
+            whole = terms["classes"] = self.head(embeddings, labels)
+        if self.dense is not None or self.pairs is not None or old is not None:
+            rows = gather_rows(wide(embeddings), self.group, averaged=True)
+            people = gather_labels(labels, self.group)
+            before = None if old is None else gather_rows(wide(old.detach()), self.group, averaged=False)
+            if self.dense is not None:
+                terms["classes"] = self.dense(rows, people)
+                whole = whole + terms["classes"]
+            if self.pairs is not None:
+                given = (rows, before, people) if self.parts.needs_old else (rows, people)
+                terms["pairs"] = self.pairs(*given)
+                whole = whole + self.parts.pairs_weight * terms["pairs"]
+            if self.config.keep and before is not None:
+                terms["keep"] = (1.0 - F.cosine_similarity(rows, before, dim=1, eps=1e-12)).mean()
+                whole = whole + self.config.keep * terms["keep"]
+        return whole, {name: term.detach() for name, term in terms.items()}
+
+
+def _margins(margin: nn.Module | None) -> tuple[float, ...]:
+    if isinstance(margin, CombinedMargin):
+        return margin.m1, margin.m2, margin.m3
+    if isinstance(margin, AdaptiveMargin):
+        return (margin.margin,)
+    return margin.margin_range if isinstance(margin, MagnitudeMargin) else ()
+
+
+@torch.no_grad()
+def _start(head: MarginHead, seed: int) -> None:
+    """First centres N(0, 1/D), block by block, so that each class starts alike whatever the number of processes."""
+    draw = torch.Generator()
+    _, subs, dim = head.centres.shape
+    for block in range(head.first // _BLOCK, -(-head.last // _BLOCK)):
+        draw.manual_seed(seed * 1_000_003 + block)
+        fresh = torch.randn(_BLOCK, subs, dim, generator=draw) / dim**0.5
+        low, high = max(head.first, block * _BLOCK), min(head.last, (block + 1) * _BLOCK)
+        head.centres[low - head.first : high - head.first] = fresh[low - block * _BLOCK : high - block * _BLOCK]

@@ -1,0 +1,196 @@
+"""From a config to the parts of a run: network, data, batches, what is measured, where aligned pictures are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mien.errors import InputError
+from mien.images.augment import Augmentation
+from mien.models.session import available_cores
+from mien.train.backbones import Backbone, InputSpec, build, load_network
+from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
+from mien.train.data import PK, Balanced, Batches, Mixed, Sampler, Shuffle, Source, TrainingSet, open_training_set
+from mien.train.measuring import PairMeasure
+from mien.train.processes import Processes
+from mien.train.settings import from_plain
+from mien.train.step import network_input
+
+__all__ = [
+    "cache_folder",
+    "check_sizes",
+    "data_digest",
+    "in_order",
+    "made_batches",
+    "made_measures",
+    "made_network",
+    "old_network",
+    "opened_data",
+]
+
+Progress = Callable[[str, int, int], None]
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """Where aligned pictures are kept."""
+    if config.cache is not None:
+        return Path(config.cache)
+    import platformdirs
+
+    return platformdirs.user_cache_path("mien", appauthor=False) / "train"
+
+
+def made_network(config: NetworkConfig, seed: int) -> Backbone:
+    """The network, with first weights that the seed decides."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(
+            config.name,
+            dim=config.dim,
+            size=config.size,
+            weights=config.weights,
+            checkpoint_activations=config.recompute,
+            **config.options,
+        )
+
+
+def old_network(config: LossConfig, network: Backbone, start: NetworkConfig, seed: int) -> Backbone:
+    """The network that stays as it was, for losses that look at it: frozen, in eval mode.
+
+    Raises:
+        InputError: it is not comparable.
+    """
+    old = load_network(Path(config.old)) if config.old else made_network(replace(start, recompute=False), seed)
+    if old.dim != network.dim:
+        raise InputError(f"loss.old: expected embeddings of {network.dim} numbers, as the network's; got {old.dim}")
+    return old.requires_grad_(False).eval()
+
+
+def opened_data(config: DataConfig, spec: InputSpec, progress: Progress) -> TrainingSet:
+    """The pictures, aligned.
+
+    Raises:
+        InputError: no sources, or some that cannot be used.
+    """
+    if not config.sources:
+        raise InputError("data.sources: expected a folder or file to learn from (--data DIR)")
+    sources = [
+        Source(path=s.path, kind=cast("Any", s.kind), aligned=s.aligned, proportion=s.proportion)
+        for s in config.sources
+    ]
+    return open_training_set(
+        sources,
+        spec=spec,
+        cache=cache_folder(config),
+        workers=available_cores(),
+        progress=lambda done, total: progress("Finding and aligning faces", done, total),
+    )
+
+
+def data_digest(data: TrainingSet) -> str:
+    """Checksum of how many pictures there are and whose they are."""
+    return hashlib.blake2b(np.ascontiguousarray(data.labels).tobytes(), digest_size=12).hexdigest()
+
+
+def made_batches(config: TrainConfig, data: TrainingSet, processes: Processes) -> Batches:
+    """Batches in the config's order, changed as it says."""
+    chosen, batch = config.data.sampler, config.data.batch
+    sampler: Sampler
+    if chosen.name == "pk":
+        people = chosen.people or max(2, batch // chosen.each)
+        sampler = PK(data, people=people, each=chosen.each)
+    elif chosen.name == "balanced":
+        sampler = Balanced(data)
+    else:
+        sampler = Shuffle(data) if chosen.name == "shuffle" else Mixed(data)
+    return Batches(
+        data,
+        sampler,
+        batch=batch,
+        augment=augmentation(config.data),
+        seed=config.loop.seed,
+        workers=config.data.workers,
+        rank=processes.rank,
+        world=processes.world,
+        skip_unreadable=True,
+    )
+
+
+def augmentation(config: DataConfig) -> Augmentation:
+    """How pictures are changed.
+
+    Raises:
+        InputError: there is no such change, or no such probability.
+    """
+    try:
+        return from_plain(Augmentation, config.augment, "data.augment")
+    except ValueError as error:
+        raise InputError(f"data.augment: {error}") from error
+
+
+def made_measures(config: TrainConfig, spec: InputSpec, progress: Progress) -> list[PairMeasure]:
+    """Everything that is measured, its pictures aligned."""
+    return [
+        PairMeasure(
+            pairs,
+            spec,
+            cache_folder(config.data),
+            workers=available_cores(),
+            progress=lambda done, total: progress("Aligning the pictures of the pairs", done, total),
+        )
+        for pairs in config.measure.sets
+    ]
+
+
+@torch.no_grad()
+def check_sizes(network: Backbone, config: TrainConfig, device: torch.device) -> None:
+    """Try every size that pictures will have.
+
+    Raises:
+        InputError: the network takes its own size only.
+    """
+    spec, was = network.spec, network.training
+    network.eval()
+    for side in sorted({side for _, side in config.schedule.sizes}):
+        blank = torch.zeros(1, spec.size, spec.size, spec.channels, dtype=torch.uint8, device=device)
+        try:
+            network(network_input(blank, spec, side))
+        except (RuntimeError, InputError, ValueError) as error:
+            raise InputError(
+                f"schedule.sizes: {network.name} does not take pictures of {side} pixels, only of {spec.size}; choose a "
+                f"network that ends in global pooling, or leave out the sizes ({str(error).splitlines()[0][:120]})"
+            ) from error
+    network.train(was)
+
+
+class _InOrder:
+    """Every picture once, in order; the first ones again at the end, to fill the last batch."""
+
+    group = 1
+
+    def __init__(self, count: int, batch: int) -> None:
+        self._order: NDArray[np.int64] = np.arange(-(-count // batch) * batch, dtype=np.int64) % count
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def order(self, epoch: int, seed: int) -> NDArray[np.int64]:  # noqa: ARG002
+        return self._order
+
+
+def in_order(config: TrainConfig, data: TrainingSet, processes: Processes) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's share of all pictures as they are (uint8), and their labels."""
+    batch = config.data.batch
+    sampler = _InOrder(len(data), batch)
+    share = {"rank": processes.rank, "world": processes.world}
+    with Batches(data, sampler, batch=batch, workers=config.data.workers, skip_unreadable=True, **share) as batches:
+        for found in batches.epoch(0):
+            yield found.pictures, found.labels

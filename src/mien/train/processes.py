@@ -1,0 +1,108 @@
+"""The processes of a run: one alone, or several under ``torchrun``; and the few things they agree on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mien.errors import InputError
+from mien.train.heads.sharding import Group
+
+__all__ = ["Processes", "joined"]
+
+_WAIT: Final = timedelta(hours=2)
+"""How long a process waits for another: the first one may be aligning pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among the others.
+
+    Attributes:
+        rank: its number.
+        world: how many there are.
+        device: where it calculates.
+        group: the process group; None for one process.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    group: Group = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes files and talks."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.group is not None:
+            dist.barrier(self.group)
+
+    def total(self, values: list[float]) -> list[float]:
+        """The sum of each number over all processes."""
+        if self.group is None:
+            return values
+        table = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(table, dist.ReduceOp.SUM, self.group)
+        return [float(value) for value in table.tolist()]
+
+    def shared(self, value: Any) -> Any:  # noqa: ANN401
+        """The first process's plain value, on all."""
+        if self.group is None:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, 0, self.group, device=self.device)
+        return held[0]
+
+    def all_of(self, value: Any) -> list[Any]:  # noqa: ANN401
+        """Every process's plain value, on all."""
+        if self.group is None:
+            return [value]
+        held: list[Any] = [None] * self.world
+        dist.all_gather_object(held, value, self.group)
+        return held
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace tensors by their means over the processes, so that what is equal stays equal to the bit."""
+        for tensor in tensors if self.group is not None else ():
+            dist.all_reduce(tensor, dist.ReduceOp.SUM, self.group)
+            tensor.div_(self.world)
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[Processes]:
+    """Join the processes that ``torchrun`` started (it sets WORLD_SIZE, RANK and LOCAL_RANK), or go alone.
+
+    Over NCCL on CUDA, gloo on the CPU. A group that the caller has made already is used, and left as it is.
+
+    Raises:
+        InputError: CUDA is asked for and not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("loop.device: cuda was asked for, but PyTorch finds none here")
+    use_cuda = device != "cpu" and torch.cuda.is_available()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    where = torch.device("cuda", local) if use_cuda else torch.device("cpu")
+    if use_cuda:
+        torch.cuda.set_device(where)
+    ours = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if ours:
+        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=_WAIT)
+    try:
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            yield Processes(dist.get_rank(), dist.get_world_size(), where, dist.group.WORLD)
+        else:
+            yield Processes(0, 1, where)
+    finally:
+        if ours:
+            dist.destroy_process_group()

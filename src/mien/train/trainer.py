@@ -1,0 +1,427 @@
+"""A run from its config to a measured network in a folder; stopped anywhere, it goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+
+from mien.errors import TrainingError
+from mien.train.backbones import save_network
+from mien.train.checkpoint import newest_checkpoint, read_checkpoint, write_checkpoint
+from mien.train.config import TrainConfig
+from mien.train.data import Batch, Batches, TrainingSet
+from mien.train.display import Display, StepSeen
+from mien.train.guard import check_finite
+from mien.train.interrupts import Interrupts
+from mien.train.measuring import Accuracy, PairMeasure, embed_pictures
+from mien.train.objective import Objective
+from mien.train.parts import (
+    check_sizes,
+    data_digest,
+    in_order,
+    made_batches,
+    made_measures,
+    made_network,
+    old_network,
+    opened_data,
+)
+from mien.train.processes import Processes, joined
+from mien.train.records import Records
+from mien.train.run_folder import RunFolder
+from mien.train.schedules import margin_share, rate_factor, side_at
+from mien.train.state import collect, restore, restore_random, seed_everything
+from mien.train.step import Stepper, autocast_of, network_input
+
+__all__ = ["TrainResult", "train"]
+
+Stopped = Literal["finished", "early stop", "interrupted"]
+_LEFT_S: Final = 5.0  # the time left is told once so much has passed
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        folder: the run's; ``best/`` and ``last/`` hold its networks.
+        stopped: finished, early stop (measure.patience) or interrupted (a signal; start again to go on).
+        step: optimizer steps taken.
+        epoch: whole epochs.
+        seconds: of training and measuring, over all starts.
+        loss: of the last step of this start; None where none was taken.
+        best: what the first set of pairs said about ``best/``; None where nothing was measured.
+        measured: the last measuring.
+        people: classes.
+        pictures: of an epoch.
+        signal: that interrupted it, or 0.
+    """
+
+    folder: Path
+    stopped: Stopped
+    step: int
+    epoch: int
+    seconds: float
+    loss: float | None
+    best: dict[str, Any] | None
+    measured: tuple[Accuracy, ...]
+    people: int
+    pictures: int
+    signal: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**dataclasses.asdict(self), "folder": str(self.folder), "seconds": round(self.seconds, 2)}
+
+
+def train(
+    config: TrainConfig, folder: str | os.PathLike[str], *, resume: bool = True, display: Display | None = None
+) -> TrainResult:
+    """Train a network, in this process or, under ``torchrun``, in several.
+
+    Where the folder holds an unfinished run of the same config, it goes on from its newest whole checkpoint, on any
+    number of processes; at the same number the losses are those of a run that was never stopped.
+
+    Args:
+        config: everything that decides the result; its batch is over all processes.
+        folder: of this run; made if need be.
+        resume: False starts anew, in place of a run that is there.
+        display: shows how it goes; None for nothing.
+
+    Raises:
+        InputError: a setting, the data or a list of pairs cannot be used, or the folder holds another run.
+        TrainingError: NaN or infinity came up, another run is in the folder, or a checkpoint does not fit.
+    """
+    display, folder = display or Display(), Path(folder)
+    with joined(config.loop.device) as processes:
+        shown = display if processes.first else Display()
+        if (before := config.stage_before()) is not None:
+            shown.say(f"first {before.recipe}, in {folder / 'before'}")
+            first = _run(before, folder / "before", processes, resume=resume, display=shown)
+            if first.stopped == "interrupted":
+                return first
+            weights = str(first.folder / "best")
+            config = replace(config, network=replace(config.network, weights=weights))
+        return _run(config, folder, processes, resume=resume, display=shown)
+
+
+def _run(config: TrainConfig, folder: Path, processes: Processes, *, resume: bool, display: Display) -> TrainResult:
+    if config.loop.threads is not None:
+        torch.set_num_threads(config.loop.threads)
+    run = RunFolder(folder)
+    with ExitStack() as stack:
+        if processes.first:
+            stack.enter_context(run.held())
+            run.begin(config, resume=resume)
+        processes.wait()
+        trainer = _Trainer(config, run, processes, display, stack)
+        with Interrupts() as interrupts:
+            return trainer.go(interrupts)
+
+
+@dataclass(slots=True)
+class _Position:
+    """How far a run is; plain values that a checkpoint keeps."""
+
+    step: int = 0
+    epoch: int = 0
+    epoch_step: int = 0
+    seconds: float = 0.0
+    progress: float = 0.0
+    best: dict[str, Any] | None = None
+    stale: int = 0
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    measured_epoch: int = -1
+    lines: int = 0
+    stopped: str = ""
+
+
+class _Trainer:
+    """The loop, its parts and its position. Belongs to one thread."""
+
+    def __init__(
+        self, config: TrainConfig, run: RunFolder, processes: Processes, display: Display, stack: ExitStack
+    ) -> None:
+        self.config, self.run, self.processes, self.display = config, run, processes, display
+        seed = config.loop.seed
+        seed_everything(seed, processes.rank)
+        network = made_network(config.network, seed)
+        self.data: TrainingSet = opened_data(config.data, network.spec, display.progress)
+        stack.callback(self.data.close)
+        self.measures: list[PairMeasure] = made_measures(config, network.spec, display.progress)
+        self.batches: Batches = stack.enter_context(made_batches(config, self.data, processes))
+        objective = Objective(
+            config.loss, network.dim, len(self.data.people), group=processes.group, seed=seed
+        )
+        old = old_network(config.loss, network, config.network, seed) if objective.needs_old else None
+        device = processes.device
+        self.stepper = Stepper(
+            network.to(device), objective.to(device), config, processes, old=None if old is None else old.to(device)
+        )
+        check_sizes(network, config, device)
+        self.total = config.schedule.epochs * self.batches.steps()
+        self.warm = round(config.schedule.warm_up * self.batches.steps())
+        self.at = _Position()
+        self.digest = data_digest(self.data)
+        self._tell_start()
+        if not self._resume():
+            self._class_means()
+        at = self.at
+        self.records = (
+            stack.enter_context(Records(run.path, at.lines, at.step, tensorboard=config.loop.tensorboard))
+            if processes.first
+            else None
+        )
+        self._loss: float | None = None
+        self._saved = self._began = time.monotonic()
+        self._seconds_before = at.seconds
+        self._window = (at.step, self._began)
+
+    def _tell_start(self) -> None:
+        network, data = self.stepper.network, self.data
+        count = sum(p.numel() for p in network.parameters())
+        left = f", {len(data.left_out):,} pictures left out (no face, or unreadable)" if data.left_out else ""
+        self.display.say(
+            f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} people"
+            f"{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
+            f"{self.stepper.precision} on {self.processes.device.type}, {self.processes.world} process"
+            f"{'' if self.processes.world == 1 else 'es'}"
+        )
+
+    # The way there and back: checkpoints.
+
+    def _resume(self) -> bool:
+        folder, say = self.run.checkpoints, self.display.say
+        found = newest_checkpoint(folder, say) if self.processes.first else None
+        path = self.processes.shared(None if found is None else str(found[0]))
+        if path is None:
+            return False
+        state = found[1] if found is not None else read_checkpoint(Path(path))
+        if state["data"] != self.digest:
+            raise TrainingError(
+                f"{self.run.path}: its data has changed since: other pictures or people than then. Give it the same data, "
+                "or start anew in another folder"
+            )
+        restore(self.stepper, state)
+        self.at = _Position(**state["position"])
+        restore_random(self.processes, state["random"], self.config.loop.seed, self.at.step)
+        say(f"goes on after step {self.at.step:,} (epoch {self.at.epoch + 1}), from {Path(path).name}")
+        return True
+
+    def _save(self) -> None:
+        self.at.lines = self.processes.shared(self.records.lines if self.records else 0)
+        state = {**collect(self.stepper), "position": dataclasses.asdict(self.at), "data": self.digest}
+        if self.processes.first:
+            write_checkpoint(self.run.checkpoints, self.at.step, state, keep=self.config.loop.keep)
+        self.processes.wait()
+        self._saved = time.monotonic()
+
+    @torch.no_grad()
+    def _class_means(self) -> None:
+        head = self.stepper.objective.head
+        if self.config.loss.centres != "class-means" or head is None:
+            return
+        network, device, precision = self.stepper.network.eval(), self.processes.device, self.stepper.precision
+
+        def embedded(pictures: torch.Tensor) -> torch.Tensor:
+            with autocast_of(precision, device):
+                rows: torch.Tensor = network(network_input(pictures.to(device), network.spec))
+            return rows.float()
+
+        shown = in_order(self.config, self.data, self.processes)
+        met = head.initialise((embedded(pictures), labels.to(device)) for pictures, labels in shown)
+        self.display.say(f"class centres start at the means of {met:,} people")
+
+    # Forward.
+
+    def go(self, interrupts: Interrupts) -> TrainResult:
+        at, config = self.at, self.config
+        if not at.stopped:
+            if config.measure.first and at.step == 0 and at.measured_epoch < 0:
+                self._measure()
+            while at.epoch < config.schedule.epochs and at.progress < 1.0 and not at.stopped:
+                if not self._epoch(interrupts):
+                    return self._result("interrupted", interrupts.asked or int(signal.SIGTERM))
+                self._end_of_epoch()
+            at.stopped = at.stopped or "finished"
+            self._keep_last()
+            self._save()
+        return self._result("early stop" if at.stopped == "early stop" else "finished")
+
+    def _epoch(self, interrupts: Interrupts) -> bool:
+        """The rest of an epoch; False where a signal ended it."""
+        for batch in self.batches.epoch(self.at.epoch, self.at.epoch_step):
+            asked, save = self._step(batch, interrupts)
+            if asked:
+                self._save()
+                return False
+            if self.at.progress >= 1.0:
+                break
+            if save:
+                self._save()
+        return True
+
+    def _step(self, batch: Batch, interrupts: Interrupts) -> tuple[bool, bool]:
+        """One batch. Returns whether a signal asks to stop, and whether a checkpoint is due."""
+        at, config, stepper = self.at, self.config, self.stepper
+        schedule = config.schedule
+        stepper.objective.at(at.step, margin_share(at.progress, config.loss.margin_warm_up))
+        found = stepper.gradients(batch, side_at(schedule.sizes, at.progress, stepper.network.spec.size))
+        loss, bad, network, head, *values = torch.stack(
+            [x.double() for x in (found.loss, found.bad_rows, found.network_square, found.head_square, *found.terms.values())]
+        ).tolist()
+        terms = dict(zip(found.terms, values, strict=True))
+        first = float(self.processes.first)
+        every = config.loop.checkpoint_steps
+        due = time.monotonic() - self._saved > 60 * config.loop.checkpoint_minutes
+        due = due or (every is not None and (at.step + 1) % every == 0)
+        head, network, bad, asked, save, seconds = self.processes.total(
+            [
+                head if stepper.objective.head is not None else first * head,
+                first * network,
+                bad,
+                float(bool(interrupts.asked)),
+                first * due,
+                first * self._elapsed(),
+            ]
+        )
+        norm = max(head + network, 0.0) ** 0.5 / stepper.scale.scale if head + network == head + network else float("nan")
+        overflow = stepper.scale.dynamic and not bad and not stepper.scale.exhausted
+        numbers = {"embeddings": round(bad), "loss": loss, "norm": 0.0 if overflow else norm, "terms": terms}
+        check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, **numbers)  # type: ignore[arg-type]
+        warm = (at.step + 1) / self.warm if self.warm else 1.0
+        rate = config.optimizer.lr * rate_factor(schedule, at.progress, warm)
+        if stepper.scale.goes_on(norm):
+            stepper.apply(norm, rate)
+        at.step, at.epoch_step, at.seconds = at.step + 1, at.epoch_step + 1, seconds
+        at.progress = at.step / self.total
+        if schedule.minutes is not None:
+            at.progress = max(at.progress, seconds / (60 * schedule.minutes))
+        self._loss = loss
+        self._record(rate, norm, terms)
+        return asked > 0, save > 0
+
+    def _elapsed(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+    def _record(self, rate: float, norm: float, terms: dict[str, float]) -> None:
+        at, loop = self.at, self.config.loop
+        if self.records is None or (at.step % loop.log_steps and at.step != 1 and at.step < self.total):
+            return
+        now = time.monotonic()
+        speed = (at.step - self._window[0]) * self.config.data.batch / max(now - self._window[1], 1e-9)
+        self._window = (at.step, now)
+        left = at.seconds * (1 - at.progress) / at.progress if at.seconds > _LEFT_S else None
+        memory = _memory(self.processes.device)
+        loss = self._loss if self._loss is not None else float("nan")
+        values = {"loss": loss, "lr": rate, "norm": norm, "speed": round(speed, 2), **terms}
+        self.records.write("step", at.step, {"epoch": at.epoch, **values, "memory": memory, "seconds": at.seconds})
+        epochs = self.config.schedule.epochs
+        self.display.step(StepSeen(at.epoch + 1, epochs, at.step, self.total, loss, rate, speed, left, memory))
+
+    # Between epochs.
+
+    def _end_of_epoch(self) -> None:
+        at, measure = self.at, self.config.measure
+        at.epoch, at.epoch_step = at.epoch + 1, 0
+        last = at.epoch >= self.config.schedule.epochs or at.progress >= 1.0
+        if self.measures and at.measured_epoch < at.epoch and (last or at.epoch % measure.epochs == 0):
+            self._measure()
+            if measure.patience is not None and at.stale >= measure.patience and not last:
+                at.stopped = "early stop"
+                self.display.say(f"no better for {at.stale} measurings: stops here")
+        if not last and not at.stopped and at.measured_epoch == at.epoch:
+            self._save()
+        self._window = (at.step, time.monotonic())
+
+    def _measure(self) -> None:
+        at, measure = self.at, self.config.measure
+        found: list[Accuracy] = []
+        with self.stepper.measured_network() as network:
+            for pairs in self.measures:
+                found.append(
+                    pairs(
+                        lambda stored: embed_pictures(
+                            network,
+                            stored,
+                            self.processes,
+                            batch=measure.batch,
+                            flip=measure.flip,
+                            precision=self.stepper.precision,
+                        )
+                    )
+                )
+            at.measured = [dataclasses.asdict(one) for one in found]
+            at.measured_epoch, at.seconds = at.epoch, self.processes.shared(self._elapsed())
+            better = bool(found) and (at.best is None or found[0].accuracy > at.best["accuracy"])
+            at.stale = 0 if better else at.stale + 1
+            if better:
+                at.best = {**at.measured[0], "epoch": at.epoch, "step": at.step}
+                if self.processes.first:
+                    save_network(network, self.run.best, facts=self._facts())
+        for one in found:
+            better_now = better and one is found[0]
+            self.display.measured(one, best=better_now)
+            if self.records is not None:
+                self.records.write("measure", at.step, {"epoch": at.epoch, **dataclasses.asdict(one), "best": better_now})
+        self.processes.wait()
+
+    def _keep_last(self) -> None:
+        with self.stepper.measured_network() as network:
+            if self.processes.first:
+                save_network(network, self.run.last, facts=self._facts())
+                if self.at.best is None:
+                    save_network(network, self.run.best, facts=self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """What is known about a network that is kept; its model card is written from it."""
+        import mien
+
+        at = self.at
+        return {
+            "mien": mien.__version__,
+            "torch": str(torch.__version__),
+            "config": self.config.to_dict(),
+            "people": len(self.data.people),
+            "pictures": len(self.data),
+            "data": self.digest,
+            "precision": self.stepper.precision,
+            "processes": self.processes.world,
+            "epoch": at.epoch,
+            "step": at.step,
+            "seconds": round(at.seconds, 1),
+            "measured": at.measured,
+        }
+
+    def _result(self, stopped: Stopped, asked: int = 0) -> TrainResult:
+        at = self.at
+        measured = tuple(Accuracy(**one) for one in at.measured)
+        return TrainResult(
+            self.run.path, stopped, at.step, at.epoch, at.seconds, self._loss, at.best, measured,
+            len(self.data.people), len(self.data), asked,
+        )  # fmt: skip
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes in use: the device's peak, or what this process holds."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        pass
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
