@@ -19,6 +19,7 @@ from mien.cli.gallery import app as gallery
 from mien.cli.identify import identify
 from mien.cli.people import app as people
 from mien.cli.recognize import recognize
+from mien.cli.train import train
 from mien.cli.verify import verify
 
 __all__ = ["app"]
@@ -65,6 +66,7 @@ app.add_typer(gallery, name="gallery", rich_help_panel=_KNOW)
 app.command(rich_help_panel=_CARE)(demo)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(calibrate)
+app.command(rich_help_panel=_CARE)(train)
 app.add_typer(data.app, name="data", rich_help_panel=_CARE)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_CARE)
 app.add_typer(models.app, name="models", rich_help_panel=_CARE)

@@ -1,0 +1,158 @@
+"""`mien train`: from folders of people to a measured network of one's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.output import JsonFlag, counted, emit_json, print_line, print_table
+from mien.errors import InputError
+
+if TYPE_CHECKING:
+    from mien.train.config import TrainConfig
+    from mien.train.trainer import TrainResult
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", show_default=False, help="A recipe (see --list), or a .toml or .json file."),
+    ] = None,
+    *,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", show_default=False, help="Folder of people (photos), or a packed set; can be repeated."),
+    ] = None,
+    aligned: Annotated[bool, typer.Option("--aligned", help="The pictures are aligned crops already.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", show_default=False, help="The run's folder, such as runs/x.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", show_default=False, help="Pairs to measure on, in LFW's format.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", show_default=False, help="The folder that --pairs speaks of.")
+    ] = None,
+    threshold_pairs: Annotated[
+        Path | None,
+        typer.Option("--threshold-pairs", show_default=False, help="Pairs to choose the threshold on."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", show_default=False, help="Such as optimizer.lr=0.02; repeatable."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on where a run of the same config in --out was stopped.")
+    ] = True,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what it needs (memory, time) and whether it fits.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Only print the whole config, as JSON.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train an embedding on your own people; stop it any time, the same command goes on.
+
+    Several processes or machines: torchrun --nproc-per-node 2 -m mien train RECIPE ... with the same options.
+    """
+    if listing:
+        _list(as_json=as_json)
+        return
+    if recipe is None:
+        raise InputError("mien train: expected a recipe or a config file; mien train --list shows the recipes")
+    config = _config(recipe, data or [], settings or [], (pairs, images, threshold_pairs), aligned=aligned)
+    if show:
+        emit_json(config.to_dict())
+    elif plan:
+        _plan(config, as_json=as_json)
+    elif out is None:
+        raise InputError("mien train: expected a folder for the run, such as --out runs/first")
+    else:
+        _train(config, out, resume=resume, as_json=as_json)
+
+
+def _list(*, as_json: bool) -> None:
+    from mien.train.recipes import RECIPES
+
+    rows = [(name, " ".join((make.__doc__ or "").split())) for name, make in RECIPES.items()]
+    if as_json:
+        emit_json(dict(rows))
+    else:
+        print_table(("recipe", "when"), rows)
+
+
+def _config(
+    recipe: str,
+    data: list[Path],
+    settings: list[str],
+    measured: tuple[Path | None, Path | None, Path | None],
+    *,
+    aligned: bool,
+) -> TrainConfig:
+    from dataclasses import replace
+
+    from mien.train.config import PairsConfig, SourceConfig, TrainConfig
+    from mien.train.recipes import recipe as by_name
+    from mien.train.settings import read_settings
+
+    path = Path(recipe)
+    of_file = path.suffix in (".toml", ".json")
+    config = TrainConfig.from_dict(read_settings(path)) if of_file else by_name(recipe)
+    if data:
+        sources = tuple(SourceConfig(path=str(one), aligned=aligned) for one in data)
+        config = replace(config, data=replace(config.data, sources=sources))
+    pairs, images, threshold = measured
+    if (pairs is None) != (images is None):
+        raise InputError("--pairs and --images: expected both, the list and the folder that it speaks of")
+    if pairs is not None:
+        one = PairsConfig(
+            pairs=str(pairs), images=str(images), threshold_pairs=str(threshold) if threshold else None, name=pairs.stem
+        )
+        config = replace(config, measure=replace(config.measure, sets=(one,)))
+    elif threshold is not None:
+        raise InputError("--threshold-pairs: expected --pairs beside it")
+    return config.with_settings(settings)
+
+
+def _plan(config: TrainConfig, *, as_json: bool) -> None:
+    raise NotImplementedError
+
+
+def _train(config: TrainConfig, out: Path, *, resume: bool, as_json: bool) -> None:
+    from mien.train.display import Display, LiveDisplay, PlainDisplay
+    from mien.train.trainer import train as run
+
+    display: Display = LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
+    try:
+        result = run(config, out, resume=resume, display=display)
+    finally:
+        display.close()
+    _finish(result, as_json=as_json)
+
+
+def _finish(result: TrainResult, *, as_json: bool) -> None:
+    import os
+
+    if int(os.environ.get("RANK", "0")) == 0:
+        if as_json:
+            emit_json(result.to_dict())
+        else:
+            _tell(result)
+    if result.stopped == "interrupted":
+        raise typer.Exit(128 + result.signal)
+
+
+def _tell(result: TrainResult) -> None:
+    if result.stopped == "interrupted":
+        print_line(f"Stopped after step {result.step:,}; the same command goes on from there.")
+        return
+    early = ", stopped early" if result.stopped == "early stop" else ""
+    print_line(f"{counted(result.epoch, 'epoch')}, {counted(result.step, 'step')}, {result.seconds:,.0f} s{early}")
+    if result.best is not None:
+        print_line(f"{result.best['name']}: {result.best['accuracy']:.4f} after epoch {result.best['epoch']}", style="bold")
+    print_line(f"{result.folder / 'best'}: the network; mien export makes a model of it")
