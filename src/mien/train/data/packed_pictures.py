@@ -100,7 +100,7 @@ class PackedPictures:
     def load(cls, path: Path, files: list[Path]) -> Self | None:
         """What `save` kept; None when it is not there or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as kept:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 shards, places, labels = kept["shards"], kept["places"], kept["labels"]
                 people = json.loads(kept["people"].tobytes())
             count = len(labels)
