@@ -14,6 +14,7 @@ from mien.cli.demo import demo
 from mien.cli.detect import detect
 from mien.cli.doctor import doctor
 from mien.cli.enrol import enrol
+from mien.cli.export import export
 from mien.cli.find import find
 from mien.cli.gallery import app as gallery
 from mien.cli.identify import identify
@@ -66,6 +67,7 @@ app.add_typer(gallery, name="gallery", rich_help_panel=_KNOW)
 app.command(rich_help_panel=_CARE)(demo)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(calibrate)
+app.command(rich_help_panel=_CARE)(export)
 app.command(rich_help_panel=_CARE)(train)
 app.add_typer(data.app, name="data", rich_help_panel=_CARE)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_CARE)

@@ -214,8 +214,8 @@ def forgetting_report(
     """Compare a model before and after fine-tuning, on pairs it was not trained on (such as LFW View 1).
 
     Args:
-        before: of the old model: float32 (N, D) unit embeddings of the list's N pictures (zeros without a face), or (P,)
-            scores of its pairs.
+        before: of the old model: float32 (N, D) unit embeddings of the list's N pictures (zeros without a face), or
+            (P,) scores of its pairs.
         after: of the new model; the number of columns may differ.
         pairs: the list.
         allowed: a loss of so much is taken for none (0.002 is 0.2 points).
