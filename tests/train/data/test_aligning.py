@@ -16,8 +16,13 @@ from mien.recognizer import Recognizer
 from mien.train.backbones import InputSpec
 from mien.train.backbones.spec import arcface_template
 from mien.train.data import Batches, Shuffle, Source, open_training_set
+from mien.types import Image
 
 SPEC = InputSpec.plain(112)
+
+
+def write(pixels, path):
+    save(Image(pixels), path)
 
 
 @pytest.fixture
@@ -28,8 +33,8 @@ def portraits(tmp_path, hopper, astronaut):
         (folder / name).mkdir(parents=True)
         shutil.copy(path, folder / name)
     pixels = decode(hopper).pixels
-    save(cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), folder / "Grace" / "small.png")
-    save(np.full((80, 80, 3), 90, np.uint8), folder / "Grace" / "zero.png")
+    write(cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), folder / "Grace" / "small.png")
+    write(np.full((80, 80, 3), 90, np.uint8), folder / "Grace" / "zero.png")
     return folder
 
 
@@ -108,7 +113,7 @@ def test_strange_manifests_are_no_reason_to_fail(people):
             assert len(open_training_set([Source(path=str(people), aligned=True)], spec=SPEC)) == 33
         for settings in ({"align": True, "template": ["x"]}, {"align": True, "template": "arcface112", "size": "big"}):
             manifest.write_text(json.dumps({"verb": "crop", "settings": settings}) + "\n")
-            with pytest.raises(InputError, match="manifest|template"):
+            with pytest.raises(InputError, match=r"manifest|template"):
                 open_training_set([Source(path=str(people), aligned=True)], spec=SPEC)
     finally:
         manifest.unlink()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import cv2
 import numpy as np
@@ -31,6 +30,10 @@ def listed(batches, epoch=0, start=0):
         assert batch.pictures.dtype == torch.uint8
         found.append((batch.pictures.numpy().copy(), batch.labels.tolist(), batch.indices.tolist()))
     return found
+
+
+def joined(lists):
+    return [each for some in lists for each in some]
 
 
 def same(a, b):
@@ -74,7 +77,7 @@ def test_any_number_of_processes_makes_the_same_global_batches(data, make):
             for r in range(world)
         ]
         together = [
-            (np.concatenate([p[0] for p in step]), sum((p[1] for p in step), []), sum((p[2] for p in step), []))
+            (np.concatenate([p[0] for p in step]), joined(p[1] for p in step), joined(p[2] for p in step))
             for step in zip(*parts, strict=True)
         ]
         same(whole, together)
@@ -191,8 +194,8 @@ def test_or_it_is_skipped_and_counted(spoilt, workers):
         shown = listed(batches)
         order = Shuffle(spoilt).order(0, 0).tolist()
         expected = [{3: 4, 11: 0}.get(i, i) for i in order]  # the next one in the set
-        assert sum((indices for _, _, indices in shown), []) == expected
-        assert sum((labels for _, labels, _ in shown), []) == [i // 6 for i in expected]
+        assert joined(indices for _, _, indices in shown) == expected
+        assert joined(labels for _, labels, _ in shown) == [i // 6 for i in expected]
         assert sorted(name.split("/people/")[1][:12] for name in batches.skipped) == ["Ada/0003.jpg", "Ben/0005.jpg"]
 
 
@@ -223,10 +226,14 @@ def test_workers_end_with_the_batches_and_a_dead_one_is_told(data):
     batches = Batches(data, Balanced(data), batch=4, augment=AUGMENT, workers=2)
     steps = batches.epoch(0)
     next(steps)
-    for pid in children() - before:
-        os.kill(pid, signal.SIGKILL)
-    time.sleep(0.2)
-    with pytest.raises(MienError, match="loads pictures died"):
-        list(steps)
+    # PyTorch notices either when the next batch is asked for, or at once, by a signal, wherever the program is.
+    with pytest.raises((MienError, RuntimeError), match="DataLoader worker"):
+        _kill_and_go_on(children() - before, steps)
     batches.close()
     assert children() == before
+
+
+def _kill_and_go_on(workers, steps):
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    list(steps)

@@ -132,7 +132,7 @@ def test_mixed_takes_the_sources_own_proportions_or_their_sizes():
     ],
 )
 def test_what_cannot_be_sampled_is_refused(make):
-    with pytest.raises(InputError, match="PK|Mixed"):
+    with pytest.raises(InputError, match=r"PK|Mixed"):
         make()
 
 

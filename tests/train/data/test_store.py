@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import textwrap
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -64,17 +64,12 @@ def test_a_store_holds_what_decoding_gives(many, tmp_path, whole):
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(many, tmp_path, whole):
-    program = f"""
-        import os, signal
-        from mien.train.backbones import InputSpec
-        from mien.train.data import Source, open_training_set
-        def die(done, count):
-            os.kill(os.getpid(), signal.SIGKILL)
-        open_training_set([Source(path={str(many)!r}, aligned=True)], spec=InputSpec.plain(32),
-                          cache={str(tmp_path / "c")!r}, decode_once=True, progress=die)
-    """
-    died = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
-    assert died.returncode == -9
+    child = multiprocessing.get_context("fork").Process(
+        target=opened, args=(many, tmp_path / "c"), kwargs={"progress": lambda *_: os.kill(os.getpid(), signal.SIGKILL)}
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     (store,) = (tmp_path / "c").iterdir()
     # As if it had died later, half way into the next piece of work.
     for name, rest in (("pictures.u8", b"half a picture"), ("rows.i64", b"xyz"), ("journal.jsonl", b'{"done": 51')):
