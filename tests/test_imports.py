@@ -12,7 +12,7 @@ import mien
 
 HEAVY = {"torch", "tensorflow", "onnx", "openvino", "matplotlib", "fastapi", "flask", "psycopg", "pymilvus", "mtcnn"}
 HEAVY |= {"pyarrow", "numba", "faiss", "cryptography", "av", "ray"}
-OF_EXTRAS = ("mien.train",)  # nothing outside them may import them without being asked to
+OF_EXTRAS = ("mien.train", "mien.experiments")  # nothing outside them may import them without being asked to
 
 
 def loaded_after(code: str) -> set[str]:

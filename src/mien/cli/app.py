@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli import data, evaluate, models
+from mien.cli import data, evaluate, experiments, models
 from mien.cli.calibrate import calibrate
 from mien.cli.compare import compare
 from mien.cli.crop import crop
@@ -19,6 +19,7 @@ from mien.cli.find import find
 from mien.cli.gallery import app as gallery
 from mien.cli.identify import identify
 from mien.cli.people import app as people
+from mien.cli.promote import promote
 from mien.cli.recognize import recognize
 from mien.cli.train import train
 from mien.cli.verify import verify
@@ -67,8 +68,10 @@ app.add_typer(gallery, name="gallery", rich_help_panel=_KNOW)
 app.command(rich_help_panel=_CARE)(demo)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(calibrate)
-app.command(rich_help_panel=_CARE)(export)
 app.command(rich_help_panel=_CARE)(train)
+app.command(rich_help_panel=_CARE)(export)
+app.command(rich_help_panel=_CARE)(promote)
 app.add_typer(data.app, name="data", rich_help_panel=_CARE)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_CARE)
+app.add_typer(experiments.app, name="experiments", rich_help_panel=_CARE)
 app.add_typer(models.app, name="models", rich_help_panel=_CARE)

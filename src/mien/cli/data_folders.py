@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.prepare.embedding import PeopleFolder
     from mien.recognizer import Recognizer
 
-__all__ = ["Cached", "embedded_folders", "model_for"]
+__all__ = ["Cached", "embedded_folders", "faces_found_by", "model_for"]
 
 Cached = Annotated[
     bool, typer.Option("--cache/--no-cache", help="Keep embeddings in the user's cache, and look them up there.")
@@ -41,15 +41,20 @@ def model_for(  # noqa: PLR0917
         InputError: an option makes no sense, or the model has no calibration.
     """
     from mien.match import calibration_for
-    from mien.models import catalogue
 
     recognizer = make_recognizer(preset or "fast", min_face, model=model, detector=detector, licence=licence)
     chosen = calibration_in(calibration) or calibration_for(recognizer.identity)
     chosen.need_for(recognizer.identity)
+    return recognizer, chosen, faces_found_by(detector, min_face) if cached else None
+
+
+def faces_found_by(detector: str | None, min_face: float | None) -> str:
+    """Everything about finding faces that decides which embeddings come out: what they are cached by."""
+    from mien.models import catalogue
+
     card = catalogue.get(detector or catalogue.DEFAULT_DETECTOR)
     settings = "" if min_face is None else f"smallest face {min_face:g}"  # as `mien evaluate`: they share the cache
-    found_by = repr((card.name, [(file.name, file.sha256) for file in card.files], settings))
-    return recognizer, chosen, found_by if cached else None
+    return repr((card.name, [(file.name, file.sha256) for file in card.files], settings))
 
 
 def embedded_folders(folders: Sequence[Path], recognizer: Recognizer, found_by: str | None) -> list[PeopleFolder]:
