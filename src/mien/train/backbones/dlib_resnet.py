@@ -25,7 +25,7 @@ _GROUPS: Final = {"group1": (32, 3), "group2": (64, 4), "group3": (128, 3), "gro
 _AFFINES: Final = ("folded", "kept")
 _MEAN: Final = (122.782, 117.001, 104.298)
 _STD: Final = 256.0
-_SMALLEST: Final = 64
+_SMALLEST: Final = 103  # below, the last block's convolution is larger than its map
 
 
 def _template(size: int) -> Template:
@@ -121,7 +121,7 @@ class DlibResNet29(Backbone):
     Initial weights: Kaiming-normal (fan-out, relu) convolutions, linear layer N(0, 1 / 256), factors 1, biases 0.
 
     Args:
-        size: side of the picture, at least 64.
+        size: side of the picture, at least 103.
         dim: numbers an embedding.
         affine: "folded" into the convolutions, or "kept": one trainable factor and summand for each channel.
 
