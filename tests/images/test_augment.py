@@ -177,3 +177,29 @@ def test_nothing_asked_for_is_a_copy(face):
 def test_probabilities_are_checked():
     with pytest.raises(ValueError, match="blurs: expected a probability"):
         a.Augmentation(blurs=1.5)
+
+
+def test_gamma_correction_brings_the_mean_luma_to_the_middle(face):
+    for exponent in (0.5, 1.0, 1.8):
+        dark = a.gamma(face, exponent)
+        luma = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY).mean() / 255 for p in (dark, a.correct_gamma(dark))]
+        assert abs(luma[1] - 0.5) < min(abs(luma[0] - 0.5) + 0.02, 0.12)
+    for flat in (0, 255):
+        picture = np.full((20, 20, 3), flat, np.uint8)
+        assert np.array_equal(a.correct_gamma(picture), picture)
+    grey = np.full((20, 20, 3), 51, np.uint8)  # 0.2: the exponent is log 0.5 / log 0.2
+    assert a.correct_gamma(grey).mean() == pytest.approx(127.5, abs=1)
+
+
+def test_evenings(face):
+    expected = {
+        "none": face,
+        "gamma": a.correct_gamma(face),
+        "clahe": a.equalise(face),
+        "self-quotient": a.self_quotient(face),
+    }
+    assert tuple(expected) == a.EVENINGS
+    for how, picture in expected.items():
+        assert np.array_equal(a.evened(face, how), picture)
+    with pytest.raises(ValueError, match="expected one of none"):
+        a.evened(face, "flat")

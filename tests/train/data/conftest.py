@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from mien.prepare.packing import pack
-from mien.train.backbones import InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from mien.train.backbones import InputSpec
 
 _COUNTS = {"Ada": 7, "Ben": 1, "Cho": 12, "Dia": 4, "Eve": 9}
 
@@ -36,6 +37,8 @@ def _write_people(folder: Path, counts: dict[str, int], side: int = 40, suffix: 
 
 @pytest.fixture(scope="session")
 def spec() -> InputSpec:
+    from mien.train.backbones import InputSpec  # needs torch, which tests may find missing
+
     return InputSpec.plain(32)
 
 

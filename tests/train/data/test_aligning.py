@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
 from mien.errors import InputError
 from mien.images import aligned_crops, decode, list_images, save
 from mien.prepare.cropping import CropOptions, crop

@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-import torch
 
-from mien.errors import ImageError, InputError, MienError
-from mien.images.augment import Augmentation, augmented, generator
-from mien.train.backbones import InputSpec, normalise
-from mien.train.data import PK, Balanced, Batches, Mixed, Shuffle, Source, open_training_set
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from mien.errors import ImageError, InputError, MienError  # noqa: E402
+from mien.images.augment import Augmentation, augmented, generator  # noqa: E402
+from mien.train.backbones import InputSpec, normalise  # noqa: E402
+from mien.train.data import PK, Balanced, Batches, Mixed, Shuffle, Source, open_training_set  # noqa: E402
 
 AUGMENT = Augmentation(move=0.5, turn=0.3, light=0.5, greys=0.2, blurs=0.3, small=0.2, jpeg=0.3, noise=0.2, cover=0.3)
 

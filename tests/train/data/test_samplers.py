@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
 from mien.errors import InputError
 from mien.train.data import PK, Balanced, Mixed, Shuffle
 from mien.train.data.samplers import occurrences

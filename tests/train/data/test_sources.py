@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
 from mien.data.insightface_bin import write_bin
 from mien.errors import ImageError, InputError, NotFoundError
 from mien.images import decode, list_images

@@ -10,6 +10,8 @@ import signal
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
 from mien.errors import InputError
 from mien.images import list_images
 from mien.train.backbones import InputSpec
