@@ -12,6 +12,7 @@ from mien.cli.compare import compare
 from mien.cli.crop import crop
 from mien.cli.demo import demo
 from mien.cli.detect import detect
+from mien.cli.distil import distil
 from mien.cli.doctor import doctor
 from mien.cli.enrol import enrol
 from mien.cli.export import export
@@ -70,6 +71,7 @@ app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(calibrate)
 app.command(rich_help_panel=_CARE)(train)
 app.command(rich_help_panel=_CARE)(export)
+app.command(rich_help_panel=_CARE)(distil)
 app.command(rich_help_panel=_CARE)(promote)
 app.add_typer(data.app, name="data", rich_help_panel=_CARE)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=_CARE)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.output import JsonFlag, emit_json, print_line, print_table, printable, say
+from mien.cli.output import JsonFlag, counted, emit_json, print_line, print_table, printable, say
+from mien.errors import InputError
 
 __all__ = ["export"]
 
@@ -32,6 +33,14 @@ _Calibrate = Annotated[
 ]
 _Licence = Annotated[str, typer.Option("--licence", help="Licence of the weights: the training data may bind it.")]
 _Commercial = Annotated[bool, typer.Option("--commercial", help="That licence allows commercial use.")]
+_Evidence = Annotated[
+    Path | None,
+    typer.Option(
+        "--evidence",
+        help="Instead: write what the sub-centres of a run say of each training picture below --images, for mien data "
+        "clean.",
+    ),
+]
 
 
 def export(
@@ -46,6 +55,7 @@ def export(
     calibrate: _Calibrate = None,
     licence: _Licence = "",
     commercial: _Commercial = False,
+    evidence: _Evidence = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a trained network as ONNX with its card, checked against the network; use it with --model RUN.
@@ -53,6 +63,9 @@ def export(
     fp32 is always written. Smaller variants tell their loss on --pairs; int8 needs --images. Nothing is written unless
     the graph computes what the network does.
     """
+    if evidence is not None:
+        _write_evidence(run, images, evidence, as_json=as_json)
+        return
     from mien.train.export import ExportSettings, export_run
 
     settings = ExportSettings(
@@ -103,3 +116,21 @@ def export(
         say(note, label="note:")
     where = printable(str(run if made.folder == run / "export" else made.folder))
     print_line(f"{printable(str(made.folder))}: written; use it: mien verify A.jpg B.jpg --model {where}")
+
+
+def _write_evidence(run: Path, images: Path | None, target: Path, *, as_json: bool) -> None:
+    from mien.train.sub_centre_evidence import run_evidence, write_evidence
+
+    if images is None:
+        raise InputError("--evidence: needs the folder of people that the run was trained on: --images DIR")
+    names, found = run_evidence(run, images)
+    write_evidence(target, names, found)
+    wrong, away = int((found.score > 0.5).sum()), int((~found.on_dominant).sum())
+    if as_json:
+        emit_json({"file": str(target), "pictures": len(names), "away": away, "more_wrong_than_right": wrong})
+        return
+    print_line(
+        f"{printable(str(target))}: {counted(len(names), 'picture')}; {away:,} hang on another centre than most of "
+        f"their person's, {wrong:,} are further than 75 degrees from it"
+    )
+    print_line(f"next: mien data clean {printable(str(images))} --evidence {printable(str(target))}")
