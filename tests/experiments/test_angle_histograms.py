@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
-from mien.errors import InputError  # noqa: E402
-from mien.experiments import angles  # noqa: E402
-from mien.experiments.angle_histograms import angle_histograms  # noqa: E402
+from mien.errors import InputError
+from mien.experiments import angles
+from mien.experiments.angle_histograms import angle_histograms
 
 
 def people(spread: float, *, dim: int = 6, each: int = 7, count: int = 5, seed: int = 0):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
-from mien.errors import InputError, NotFoundError  # noqa: E402
-from mien.experiments.idx import read_idx  # noqa: E402
+from mien.errors import InputError, NotFoundError
+from mien.experiments.idx import read_idx
 
 SMALL = b"\x00\x00\x08\x02" + b"\x00\x00\x00\x02" + b"\x00\x00\x00\x03" + bytes([1, 2, 3, 250, 251, 252])
 

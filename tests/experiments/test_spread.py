@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
-from mien.errors import InputError  # noqa: E402
-from mien.experiments.spread import angles_between, class_directions, spread_of, unit_directions  # noqa: E402
+from mien.errors import InputError
+from mien.experiments.spread import angles_between, class_directions, spread_of, unit_directions
 
 
 def angle(a: list[float], b: list[float]) -> float:

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
-from mien.experiments import logits  # noqa: E402
-from mien.experiments.target_logits import negative_curves, target_curves  # noqa: E402
+from mien.experiments import logits
+from mien.experiments.target_logits import negative_curves, target_curves
 
 DEGREES = np.linspace(0, 180, 361)
 

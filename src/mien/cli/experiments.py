@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.experiments import Outcome
     from mien.prepare.people import People
 
-__all__ = ["app", "deliver", "listed"]
+__all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,12 +30,12 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random."
 Threads = Annotated[int, typer.Option("--threads", min=1, help="The same number gives the same result.")]
 
 
-def listed(text: str | None) -> list[str] | None:
+def _listed(text: str | None) -> list[str] | None:
     """The parts of ``a,b,c``."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def deliver(outcome: Outcome, *, as_json: bool) -> None:
+def _deliver(outcome: Outcome, *, as_json: bool) -> None:
     """Print the numbers, and where the files are."""
     if as_json:
         emit_json(outcome.record)
@@ -65,8 +65,8 @@ def mnist(
     from mien import experiments
     from mien.experiments.digits import DIGIT_LOSSES
 
-    chosen = listed(losses) or DIGIT_LOSSES
-    deliver(
+    chosen = _listed(losses) or DIGIT_LOSSES
+    _deliver(
         experiments.mnist(folder, out, losses=chosen, steps=steps, seed=seed, threads=threads, watch=progress),
         as_json=as_json,
     )
@@ -95,7 +95,7 @@ def toy(
 
     chosen = select(read_people(folder), count=people, least=5)
     rows, labels = _embedded(folder, chosen, model, detector, licence)
-    deliver(
+    _deliver(
         experiments.toy(rows, labels, out, margin=margin, steps=steps, seed=seed, threads=threads, watch=progress),
         as_json=as_json,
     )
@@ -106,7 +106,7 @@ def logits(*, out: Out, as_json: JsonFlag = False) -> None:
     """Target logit curves: what each loss makes of the angle to the own centre."""
     from mien import experiments
 
-    deliver(experiments.logits(out), as_json=as_json)
+    _deliver(experiments.logits(out), as_json=as_json)
 
 
 @app.command()
@@ -139,7 +139,105 @@ def angles(
         chosen = select(read_people(data), most=most, seed=seed)
         found.append(_embedded(data, chosen, which, detector, licence))
     names = (Path(before).name, Path(after).name)
-    deliver(experiments.angles(found[0], found[1], out, names=names), as_json=as_json)
+    _deliver(experiments.angles(found[0], found[1], out, names=names), as_json=as_json)
+
+
+Data = Annotated[
+    list[Path], typer.Option("--data", show_default=False, help="Folder of people, or a packed set; can be repeated.")
+]
+Pairs = Annotated[Path, typer.Option("--pairs", show_default=False, help="Pairs to measure on, in LFW's format.")]
+Images = Annotated[Path, typer.Option("--images", show_default=False, help="The folder that --pairs speaks of.")]
+ThresholdPairs = Annotated[
+    Path | None, typer.Option("--threshold-pairs", show_default=False, help="Pairs to choose the threshold on.")
+]
+Aligned = Annotated[bool, typer.Option("--aligned", help="The pictures are aligned crops already.")]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", min=0.01, show_default=False, help="Of training and measuring, each run.")
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, show_default=False, help="The most, each run.")]
+Recipe = Annotated[str, typer.Option("--recipe", help="What everything else is taken from; see mien train --list.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", show_default=False, help="For every run, such as data.batch=64."),
+]
+
+
+@app.command()
+def losses(
+    *,
+    data: Data,
+    pairs: Pairs,
+    images: Images,
+    out: Out,
+    threshold_pairs: ThresholdPairs = None,
+    aligned: Aligned = False,
+    minutes: Minutes = None,
+    epochs: Epochs = None,
+    losses: Annotated[str | None, typer.Option("--losses", help="Which, as softmax,cosface; all if not given.")] = None,
+    recipe: Recipe = "small-cpu",
+    settings: Settings = None,
+    seed: Seed = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """One network under each loss with one budget: accuracy, convergence, speed, memory. Stopped, it goes on."""
+    from mien import experiments
+    from mien.experiments.tables import LOSSES
+
+    budget = experiments.Budget(
+        data=data,
+        pairs=pairs,
+        images=images,
+        threshold_pairs=threshold_pairs,
+        aligned=aligned,
+        minutes=minutes,
+        epochs=epochs,
+        recipe=recipe,
+        settings=tuple(settings or ()),
+        seed=seed,
+    )
+    _deliver(experiments.losses(budget, out, names=_listed(losses) or tuple(LOSSES), say=_told), as_json=as_json)
+
+
+@app.command()
+def backbones(
+    *,
+    data: Data,
+    pairs: Pairs,
+    images: Images,
+    out: Out,
+    threshold_pairs: ThresholdPairs = None,
+    aligned: Aligned = False,
+    minutes: Minutes = None,
+    epochs: Epochs = None,
+    backbones: Annotated[
+        str | None, typer.Option("--backbones", help="Which, as iresnet18,mobilefacenet,timm:resnet18.")
+    ] = None,
+    recipe: Recipe = "small-cpu",
+    settings: Settings = None,
+    seed: Seed = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Each network with one budget: accuracy, convergence, speed, memory. Stopped, it goes on."""
+    from mien import experiments
+    from mien.experiments.tables import BACKBONES
+
+    budget = experiments.Budget(
+        data=data,
+        pairs=pairs,
+        images=images,
+        threshold_pairs=threshold_pairs,
+        aligned=aligned,
+        minutes=minutes,
+        epochs=epochs,
+        recipe=recipe,
+        settings=tuple(settings or ()),
+        seed=seed,
+    )
+    _deliver(experiments.backbones(budget, out, names=_listed(backbones) or BACKBONES, say=_told), as_json=as_json)
+
+
+def _told(text: str) -> None:
+    say(printable(text))
 
 
 def _embedded(

@@ -16,6 +16,7 @@ from mien.experiments.angle_histograms import angles
 from mien.experiments.digits import mnist
 from mien.experiments.eight_people import toy
 from mien.experiments.outcome import Outcome
+from mien.experiments.tables import Budget, backbones, losses
 from mien.experiments.target_logits import logits
 
-__all__ = ["Outcome", "angles", "logits", "mnist", "toy"]
+__all__ = ["Budget", "Outcome", "angles", "backbones", "logits", "losses", "mnist", "toy"]

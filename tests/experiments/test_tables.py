@@ -1,0 +1,161 @@
+"""The tables over tiny runs: one budget, gone on where they were, failures told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from mien.errors import InputError, TrainingError
+from mien.experiments import Budget, backbones, losses
+from mien.experiments.tables import LOSSES
+from mien.train.losses_by_name import loss_parts
+
+SETTINGS = (
+    "network.size=32",
+    "network.dim=8",
+    'network.options={"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}',
+    "data.batch=8",
+    "data.workers=0",
+    "loop.threads=1",
+    "loop.log_steps=1",
+    "loop.tensorboard=false",
+    'loop.precision="fp32"',
+    'loop.device="cpu"',
+)
+
+
+@pytest.fixture(scope="module")
+def budget(tmp_path_factory) -> Budget:
+    root = tmp_path_factory.mktemp("faces")
+    draw = np.random.default_rng(3)
+    for person in ("Ada", "Bob", "Eve"):
+        (root / person).mkdir()
+        pattern = draw.integers(0, 255, (4, 4, 3)).astype(np.uint8)
+        for k in range(1, 5):
+            noisy = cv2.resize(pattern, (32, 32)).astype(int) + draw.normal(0, 20, (32, 32, 3))
+            picture = np.clip(noisy, 0, 255).astype(np.uint8)
+            cv2.imwrite(str(root / person / f"{person}_{k:04}.jpg"), picture)
+    rows = [f"{a}\t1\t2" for a in ("Ada", "Bob", "Eve")] + ["Ada\t1\tBob\t1", "Ada\t2\tEve\t1", "Bob\t3\tEve\t2"]
+    (root / "pairs.txt").write_text("3\n" + "\n".join(rows) + "\n")
+    return Budget(
+        data=[root], pairs=root / "pairs.txt", images=root, threshold_pairs=root / "pairs.txt", aligned=True, epochs=2,
+        settings=SETTINGS,
+    )  # fmt: skip
+
+
+def made_up(calls: list[str]):
+    """A runner that writes what a run leaves, without training."""
+
+    def run(config, folder: Path):
+        calls.append(config.loss.name)
+        if config.loss.name == "cosface" and calls.count("cosface") == 1:
+            raise TrainingError("NaN in step 3")
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [
+            {"kind": "step", "step": s, "seconds": 6.0 * s, "speed": 10.0 * s, "memory": 2**20 * s} for s in (1, 10)
+        ]
+        lines += [{"kind": "measure", "step": s, "name": "pairs", "accuracy": 0.5 + s / 20} for s in (5, 10)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        measured = {
+            "name": "pairs",
+            "accuracy": 0.875,
+            "error": 0.01,
+            "tar": 0.5,
+            "far": 0.001,
+            "pairs": 6,
+            "no_face": 0,
+        }
+        return {
+            "stopped": "finished", "step": 10, "epoch": 2, "seconds": 60.0, "people": 3, "pictures": 12,
+            "measured": [measured], "best": measured,
+        }  # fmt: skip
+
+    return run
+
+
+def test_a_table_goes_on_where_it_was_and_tells_failures(budget, tmp_path) -> None:
+    calls: list[str] = []
+    names = ("softmax", "cosface", "arcface")
+    first = losses(budget, tmp_path, names=names, runner=made_up(calls))
+    assert calls == ["softmax", "cosface", "arcface"]
+    assert first.rows[1][:2] == ("cosface", "failed")
+    assert first.record["runs"][1]["failed"] == "NaN in step 3"
+
+    again = losses(budget, tmp_path, names=names, runner=made_up(calls))
+    assert calls[3:] == ["cosface"]  # only what was not done
+    assert again.rows[1] == (
+        "cosface", "0.8750 ± 0.0100", "0.8750", "0.500 at 0.001", "55", "10", "10", "1.0",
+    )  # fmt: skip
+    run = again.record["runs"][0]
+    assert run["convergence"] == {"minutes": pytest.approx([0.5, 1.0]), "steps": [5, 10], "accuracy": [0.75, 1.0]}
+    table = (tmp_path / "losses.md").read_text()
+    assert "| cosface | 0.8750 ± 0.0100 |" in table
+    assert str(tmp_path) not in table + json.dumps(again.record["data"])
+    assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "losses.json").read_text()) == again.record
+
+    with pytest.raises(InputError, match="other settings"):
+        losses(Budget(**{**_fields(budget), "seed": 1}), tmp_path, names=names, runner=made_up(calls))
+
+
+def _fields(budget: Budget) -> dict:
+    return {name: getattr(budget, name) for name in Budget.__dataclass_fields__}
+
+
+def test_only_one_thing_differs(budget, tmp_path) -> None:
+    seen = {}
+
+    def run(config, folder):
+        seen[config.loss.name if config.recipe == "losses" else config.network.name] = config.to_dict()
+        return made_up([])(config, folder)
+
+    losses(budget, tmp_path / "l", names=("softmax", "arcface"), runner=run)
+    backbones(budget, tmp_path / "b", names=("iresnet18", "mobilefacenet"), runner=run)
+    a, b, c, d = seen.values()
+    assert {key for key in a if a[key] != b[key]} == {"loss"}
+    assert {key for key in c if c[key] != d[key]} == {"network"}
+
+
+def test_every_row_of_the_loss_table_is_a_loss() -> None:
+    for name, rule in LOSSES.items():
+        parts = loss_parts(name, rule.options)
+        assert rule.alone == (parts.margin is None and parts.dense is None)
+
+
+def test_an_unknown_loss_is_named(budget, tmp_path) -> None:
+    with pytest.raises(InputError, match="arcface"):
+        losses(budget, tmp_path, names=("arcfase",))
+
+
+def test_real_training_in_this_process(budget, tmp_path, hopper, astronaut) -> None:
+    from mien.train.trainer import train
+
+    for name, source in (("Grace", hopper), ("Eileen", astronaut)):
+        (tmp_path / name).mkdir()
+        picture = cv2.resize(cv2.imread(str(source)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        for k, light in ((1, 1.0), (2, 0.8)):
+            cv2.imwrite(str(tmp_path / name / f"{name}_{k:04}.jpg"), picture * light)
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("2\nGrace\t1\t2\nEileen\t1\t2\nGrace\t1\tEileen\t1\nGrace\t2\tEileen\t2\n")
+    settings = (*SETTINGS, f"data.cache={tmp_path / 'cache'}")
+    whole = {**_fields(budget), "pairs": pairs, "threshold_pairs": pairs, "images": tmp_path, "settings": settings}
+    outcome = losses(
+        Budget(**whole),
+        tmp_path / "out",
+        names=("cosface", "triplet"),
+        runner=lambda config, folder: train(config, folder).to_dict(),
+    )
+    for run in outcome.record["runs"]:
+        assert run["steps"] == 2
+        assert run["pictures"] == 12
+        assert run["pairs"] == "pairs"
+        assert 0 <= run["accuracy"] <= 1
+        assert run["images_per_second"] > 0
+        assert run["peak_memory_bytes"] > 2**20
+        assert len(run["convergence"]["accuracy"]) == 2
