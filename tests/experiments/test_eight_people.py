@@ -41,7 +41,7 @@ def test_overlapping_arcs_have_a_gap_below_zero() -> None:
 def faces(each: int = 12, seed: int = 0):
     draw = np.random.default_rng(seed)
     labels = np.repeat(["Ada", "Bob", "Eve"], each)
-    rows = np.repeat(draw.normal(size=(3, 16)), each, 0) + 0.5 * draw.normal(size=(3 * each, 16))
+    rows = np.repeat(draw.normal(size=(3, 16)), each, 0) + 1.0 * draw.normal(size=(3 * each, 16))
     return rows, labels
 
 
