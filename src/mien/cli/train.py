@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.output import JsonFlag, counted, emit_json, print_line, print_table
+from mien.cli.output import JsonFlag, counted, emit_json, finish, print_line, print_table
 from mien.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,11 +52,14 @@ def train(
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what it needs (memory, time) and whether it fits.")
     ] = False,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="For --plan: processes to share the work.")] = 1,
     show: Annotated[bool, typer.Option("--show", help="Only print the whole config, as JSON.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train an embedding on your own people; stop it any time, the same command goes on.
+
+    With --plan the exit code is 1 where it does not fit.
 
     Several processes or machines: torchrun --nproc-per-node 2 -m mien train RECIPE ... with the same options.
     """
@@ -69,7 +72,7 @@ def train(
     if show:
         emit_json(config.to_dict())
     elif plan:
-        _plan(config, as_json=as_json)
+        _plan(config, processes=processes, as_json=as_json)
     elif out is None:
         raise InputError("mien train: expected a folder for the run, such as --out runs/first")
     else:
@@ -119,8 +122,15 @@ def _config(
     return config.with_settings(settings)
 
 
-def _plan(config: TrainConfig, *, as_json: bool) -> None:
-    raise NotImplementedError
+def _plan(config: TrainConfig, *, processes: int, as_json: bool) -> None:
+    from mien.train.plan import planned, rows_of
+
+    found = planned(config, processes=processes)
+    if as_json:
+        emit_json(found.to_dict())
+    else:
+        print_table(("what", "one process"), rows_of(found), right=("one process",))
+    finish(failed=False, matched=found.fits is not False)
 
 
 def _train(config: TrainConfig, out: Path, *, resume: bool, as_json: bool) -> None:
@@ -154,5 +164,7 @@ def _tell(result: TrainResult) -> None:
     early = ", stopped early" if result.stopped == "early stop" else ""
     print_line(f"{counted(result.epoch, 'epoch')}, {counted(result.step, 'step')}, {result.seconds:,.0f} s{early}")
     if result.best is not None:
-        print_line(f"{result.best['name']}: {result.best['accuracy']:.4f} after epoch {result.best['epoch']}", style="bold")
+        print_line(
+            f"{result.best['name']}: {result.best['accuracy']:.4f} after epoch {result.best['epoch']}", style="bold"
+        )
     print_line(f"{result.folder / 'best'}: the network; mien export makes a model of it")

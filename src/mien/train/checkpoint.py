@@ -101,13 +101,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     name = _NAME.fullmatch(path.name)
     try:
-        if name is None or _checksum(path) != name[2]:
-            raise TrainingError(f"{path}: damaged: its content is not what was written")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except TrainingError:
-        raise
+        whole = name is not None and _checksum(path) == name[2]
+        state = torch.load(path, map_location="cpu", weights_only=True) if whole else None
     except Exception as error:  # the reader's errors are of every kind
-        raise TrainingError(f"{path}: cannot be read ({str(error).splitlines()[0][:200] if str(error) else error!r})") from error
+        raise TrainingError(
+            f"{path}: cannot be read ({str(error).splitlines()[0][:200] if str(error) else error!r})"
+        ) from error
+    if not whole:
+        raise TrainingError(f"{path}: damaged: its content is not what was written")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise TrainingError(f"{path}: expected a checkpoint of format {FORMAT}")
     return state

@@ -128,7 +128,7 @@ class LiveDisplay(Display):
     def step(self, seen: StepSeen) -> None:  # noqa: D102
         self._seen, self._doing = seen, ""
 
-    def measured(self, found: Accuracy, *, best: bool) -> None:  # noqa: ARG002, D102
+    def measured(self, found: Accuracy, *, best: bool) -> None:  # noqa: D102
         top = max(found.accuracy, self._found.get(found.name, (found, 0.0))[1])
         self._found[found.name] = found, top
 

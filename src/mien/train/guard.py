@@ -27,12 +27,15 @@ def check_finite(
         terms: parts of the loss by name.
 
     Raises:
-        TrainingError: names epoch, step, the first quantity that is not finite on the way from pictures to gradients, and
-            the batch's pictures.
+        TrainingError: names epoch, step, the first quantity that is not finite on the way from pictures to gradients,
+            and the batch's pictures.
     """
     bad_terms = [name for name, value in terms.items() if not math.isfinite(value)]
     if embeddings:
-        what, do = f"{embeddings} embeddings", "the network's weights are too large: lower optimizer.lr, or warm up longer"
+        what, do = (
+            f"{embeddings} embeddings",
+            "the network's weights are too large: lower optimizer.lr, or warm up longer",
+        )
     elif bad_terms:
         what, do = f"the loss ({', '.join(bad_terms)})", "lower the loss's scale or margin, or optimizer.lr"
     elif not math.isfinite(loss):
@@ -44,6 +47,6 @@ def check_finite(
     numbers = batch.indices.tolist()
     shown = ", ".join(map(str, numbers[:_SHOWN])) + (", ..." if len(numbers) > _SHOWN else "")
     raise TrainingError(
-        f"epoch {epoch}, step {step}: NaN or infinity in {what}; pictures of this process's batch: {shown}. No weight has "
-        f"taken it, and the last checkpoint stays. To go on: {do}, and start again"
+        f"epoch {epoch}, step {step}: NaN or infinity in {what}; pictures of this process's batch: {shown}. No "
+        f"weight has taken it, and the last checkpoint stays. To go on: {do}, and start again"
     )

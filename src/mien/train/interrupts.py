@@ -39,5 +39,7 @@ class Interrupts:
     def _take(self, number: int, _frame: FrameType | None) -> None:
         if not self.asked:
             self.asked, self._at = number, time.monotonic()
-        elif time.monotonic() - self._at > _SAME_S and not (number == signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ):
+        elif time.monotonic() - self._at > _SAME_S and not (
+            number == signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ
+        ):
             os._exit(128 + number)

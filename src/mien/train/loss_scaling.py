@@ -34,7 +34,7 @@ class LossScale:
         self.good = 0
 
     def goes_on(self, norm: float) -> bool:
-        """Whether to take the step with a gradient of this norm; an overflow is its business only while it can shrink."""
+        """Whether to take the step with a gradient of this norm."""
         if not self.dynamic:
             return True
         if math.isfinite(norm):

@@ -32,8 +32,8 @@ class LossParts:
         pairs: a loss over pairs within the batch, without weights.
         pairs_weight: what it is multiplied by.
         needs_old: whether ``pairs`` wants a second model's embeddings between embeddings and labels.
-        coupled: whether a sample's loss depends on the rest of the batch, so that parts of a batch must not be taken apart.
-        annealing: options of [mien.train.losses.annealed_lambda][], for the integer margins; None where nothing anneals.
+        coupled: whether a sample's loss depends on the rest of the batch, which must not be taken apart then.
+        annealing: options of [mien.train.losses.annealed_lambda][] for integer margins; None where nothing anneals.
     """
 
     margin: L.Margin | None = None

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -181,7 +181,13 @@ class _Records:
 
 @torch.inference_mode()
 def embed_pictures(
-    network: Backbone, stored: Any, processes: Processes, *, batch: int, flip: bool, precision: str  # noqa: ANN401
+    network: Backbone,
+    stored: Stored,
+    processes: Processes,
+    *,
+    batch: int,
+    flip: bool,
+    precision: str,
 ) -> NDArray[np.float32]:
     """Unit embeddings (N, D) of aligned pictures, shared out over the processes, gathered on all.
 

@@ -165,7 +165,7 @@ def check_sizes(network: Backbone, config: TrainConfig, device: torch.device) ->
             network(network_input(blank, spec, side))
         except (RuntimeError, InputError, ValueError) as error:
             raise InputError(
-                f"schedule.sizes: {network.name} does not take pictures of {side} pixels, only of {spec.size}; choose a "
+                f"schedule.sizes: {network.name} does not take pictures of {side} pixels, only of {spec.size}; take a "
                 f"network that ends in global pooling, or leave out the sizes ({str(error).splitlines()[0][:120]})"
             ) from error
     network.train(was)
@@ -182,7 +182,7 @@ class _InOrder:
     def __len__(self) -> int:
         return len(self._order)
 
-    def order(self, epoch: int, seed: int) -> NDArray[np.int64]:  # noqa: ARG002
+    def order(self, epoch: int, seed: int) -> NDArray[np.int64]:
         return self._order
 
 
@@ -190,7 +190,14 @@ def in_order(config: TrainConfig, data: TrainingSet, processes: Processes) -> It
     """This process's share of all pictures as they are (uint8), and their labels."""
     batch = config.data.batch
     sampler = _InOrder(len(data), batch)
-    share = {"rank": processes.rank, "world": processes.world}
-    with Batches(data, sampler, batch=batch, workers=config.data.workers, skip_unreadable=True, **share) as batches:
+    with Batches(
+        data,
+        sampler,
+        batch=batch,
+        workers=config.data.workers,
+        rank=processes.rank,
+        world=processes.world,
+        skip_unreadable=True,
+    ) as batches:
         for found in batches.epoch(0):
             yield found.pictures, found.labels

@@ -16,7 +16,7 @@ from torch import Tensor
 from mien.errors import InputError
 from mien.train.heads.sharding import Group
 
-__all__ = ["Processes", "joined"]
+__all__ = ["Processes", "joined", "local_device"]
 
 _WAIT: Final = timedelta(hours=2)
 """How long a process waits for another: the first one may be aligning pictures."""
@@ -79,6 +79,19 @@ class Processes:
             tensor.div_(self.world)
 
 
+def local_device(device: str) -> torch.device:
+    """The device that this process calculates on: with CUDA, the one of its LOCAL_RANK.
+
+    Raises:
+        InputError: CUDA is asked for and not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("loop.device: cuda was asked for, but PyTorch finds none here")
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
 @contextmanager
 def joined(device: str = "auto") -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started (it sets WORLD_SIZE, RANK and LOCAL_RANK), or go alone.
@@ -88,16 +101,12 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     Raises:
         InputError: CUDA is asked for and not there.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("loop.device: cuda was asked for, but PyTorch finds none here")
-    use_cuda = device != "cpu" and torch.cuda.is_available()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    where = torch.device("cuda", local) if use_cuda else torch.device("cpu")
-    if use_cuda:
+    where = local_device(device)
+    if where.type == "cuda":
         torch.cuda.set_device(where)
     ours = not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     if ours:
-        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=_WAIT)
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=_WAIT)
     try:
         if dist.is_initialized() and dist.get_world_size() > 1:
             yield Processes(dist.get_rank(), dist.get_world_size(), where, dist.group.WORLD)

@@ -46,7 +46,7 @@ def to_plain(value: Any) -> Any:  # noqa: ANN401
 
 
 @functools.cache
-def _fields(cls: type) -> dict[str, Any]:
+def _fields(cls: Any) -> dict[str, Any]:  # noqa: ANN401
     return typing.get_type_hints(cls)
 
 
@@ -58,7 +58,8 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], path: str = "") -> T:
     """
     if not isinstance(plain, Mapping):
         raise InputError(f"{path or cls.__name__}: expected a table of settings, got {plain!r}")
-    known = _fields(cls)
+    owner: Any = cls
+    known = _fields(owner)
     made = {}
     for key, value in plain.items():
         where = f"{path}.{key}" if path else str(key)
@@ -175,7 +176,9 @@ def with_setting(cls: type, plain: dict[str, Any], setting: str) -> None:
             inside[at] = {}
         here = inside[at]
         if not isinstance(here, dict | list):
-            raise InputError(f"--set {setting}: {'.'.join(keys[: depth + 1])} is a value and holds no {keys[depth + 1]!r}")
+            raise InputError(
+                f"--set {setting}: {'.'.join(keys[: depth + 1])} is a value and holds no {keys[depth + 1]!r}"
+            )
 
 
 def _takes_none(kind: Any) -> bool:  # noqa: ANN401

@@ -33,7 +33,9 @@ def collect(stepper: Stepper) -> dict[str, Any]:
     network = _on_cpu(stepper.network.state_dict())
     broken = [name for name, value in network.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
-        raise TrainingError(f"{broken[0]}: NaN or infinity in the weights: nothing is written, the last checkpoint stays")
+        raise TrainingError(
+            f"{broken[0]}: NaN or infinity in the weights: nothing is written, the last checkpoint stays"
+        )
     return {
         "network": network,
         "average": None if average is None else {"weights": _on_cpu(average.state_dict()), "steps": average.steps},
@@ -115,7 +117,9 @@ def _head_optimizer_state(stepper: Stepper) -> list[dict[str, Any]]:
     if optimizer is None:
         return []
     if centres is not None:  # all must gather the same tensors, though a process without classes may have none yet
-        names = sorted({name for found in stepper.processes.all_of(_tensor_names(optimizer, centres)) for name in found})
+        names = sorted(
+            {name for found in stepper.processes.all_of(_tensor_names(optimizer, centres)) for name in found}
+        )
         for name in names:
             optimizer.state[centres].setdefault(name, torch.zeros_like(centres))
     return _optimizer_state(optimizer, centres, stepper.objective)

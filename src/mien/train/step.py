@@ -105,7 +105,7 @@ class Stepper:
         self.precision = resolved_precision(config.loop.precision, processes.device)
         self.held = freeze(network, config.network.frozen)
         if config.loop.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         self.network_optimizer = network_optimizer(network, config.optimizer, config.network.layer_decay)
         self.head_optimizer = head_optimizer(objective, config.optimizer, sparse=objective.sparse)
         self.average = WeightAverage(network, config.optimizer.ema) if config.optimizer.ema else None
@@ -135,7 +135,9 @@ class Stepper:
         device, parts = self.processes.device, self.config.optimizer.accumulate
         if batch.labels.shape[0] < parts:
             have = batch.labels.shape[0]
-            raise InputError(f"optimizer.accumulate: expected at most {have}, a process's share of the batch, got {parts}")
+            raise InputError(
+                f"optimizer.accumulate: expected at most {have}, a process's share of the batch, got {parts}"
+            )
         pictures = batch.pictures.to(device, non_blocking=True).tensor_split(parts)
         labels = batch.labels.to(device, non_blocking=True).tensor_split(parts)
         if parts > 1 and self.objective.coupled:
@@ -186,7 +188,7 @@ class Stepper:
         for number, shown in enumerate(pictures):
             _set_random_state(draws[number], self.processes.device)  # the same dropout as the first time
             with self._synchronised(number == len(parts) - 1):
-                self._embed(self.parallel, shown, side).backward(pulls[number])
+                torch.autograd.backward(self._embed(self.parallel, shown, side), pulls[number])
         _set_random_state(after, self.processes.device)
         bad = (~rows.detach().isfinite()).any(1).sum()
         return loss.detach(), terms, bad.to(loss.dtype)

@@ -5,28 +5,26 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import torch
 
-from mien.errors import TrainingError
-from mien.train.backbones import save_network
-from mien.train.checkpoint import newest_checkpoint, read_checkpoint, write_checkpoint
 from mien.train.config import TrainConfig
 from mien.train.data import Batch, Batches, TrainingSet
 from mien.train.display import Display, StepSeen
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
+from mien.train.keeping import Keeper
 from mien.train.measuring import Accuracy, PairMeasure, embed_pictures
+from mien.train.memory import peak_memory
 from mien.train.objective import Objective
 from mien.train.parts import (
     check_sizes,
-    data_digest,
     in_order,
     made_batches,
     made_measures,
@@ -34,52 +32,17 @@ from mien.train.parts import (
     old_network,
     opened_data,
 )
+from mien.train.position import Position, Stopped, TrainResult
 from mien.train.processes import Processes, joined
 from mien.train.records import Records
 from mien.train.run_folder import RunFolder
 from mien.train.schedules import margin_share, rate_factor, side_at
-from mien.train.state import collect, restore, restore_random, seed_everything
+from mien.train.state import seed_everything
 from mien.train.step import Stepper, autocast_of, network_input
 
 __all__ = ["TrainResult", "train"]
 
-Stopped = Literal["finished", "early stop", "interrupted"]
 _LEFT_S: Final = 5.0  # the time left is told once so much has passed
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """How a run ended.
-
-    Attributes:
-        folder: the run's; ``best/`` and ``last/`` hold its networks.
-        stopped: finished, early stop (measure.patience) or interrupted (a signal; start again to go on).
-        step: optimizer steps taken.
-        epoch: whole epochs.
-        seconds: of training and measuring, over all starts.
-        loss: of the last step of this start; None where none was taken.
-        best: what the first set of pairs said about ``best/``; None where nothing was measured.
-        measured: the last measuring.
-        people: classes.
-        pictures: of an epoch.
-        signal: that interrupted it, or 0.
-    """
-
-    folder: Path
-    stopped: Stopped
-    step: int
-    epoch: int
-    seconds: float
-    loss: float | None
-    best: dict[str, Any] | None
-    measured: tuple[Accuracy, ...]
-    people: int
-    pictures: int
-    signal: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {**dataclasses.asdict(self), "folder": str(self.folder), "seconds": round(self.seconds, 2)}
 
 
 def train(
@@ -127,23 +90,6 @@ def _run(config: TrainConfig, folder: Path, processes: Processes, *, resume: boo
             return trainer.go(interrupts)
 
 
-@dataclass(slots=True)
-class _Position:
-    """How far a run is; plain values that a checkpoint keeps."""
-
-    step: int = 0
-    epoch: int = 0
-    epoch_step: int = 0
-    seconds: float = 0.0
-    progress: float = 0.0
-    best: dict[str, Any] | None = None
-    stale: int = 0
-    measured: list[dict[str, Any]] = field(default_factory=list)
-    measured_epoch: int = -1
-    lines: int = 0
-    stopped: str = ""
-
-
 class _Trainer:
     """The loop, its parts and its position. Belongs to one thread."""
 
@@ -158,9 +104,7 @@ class _Trainer:
         stack.callback(self.data.close)
         self.measures: list[PairMeasure] = made_measures(config, network.spec, display.progress)
         self.batches: Batches = stack.enter_context(made_batches(config, self.data, processes))
-        objective = Objective(
-            config.loss, network.dim, len(self.data.people), group=processes.group, seed=seed
-        )
+        objective = Objective(config.loss, network.dim, len(self.data.people), group=processes.group, seed=seed)
         old = old_network(config.loss, network, config.network, seed) if objective.needs_old else None
         device = processes.device
         self.stepper = Stepper(
@@ -169,19 +113,19 @@ class _Trainer:
         check_sizes(network, config, device)
         self.total = config.schedule.epochs * self.batches.steps()
         self.warm = round(config.schedule.warm_up * self.batches.steps())
-        self.at = _Position()
-        self.digest = data_digest(self.data)
+        self.keeper = Keeper(run, config, self.stepper, self.data, display)
         self._tell_start()
-        if not self._resume():
+        found = self.keeper.newest()
+        if found is None:
             self._class_means()
-        at = self.at
+        self.at = at = found or Position()
         self.records = (
             stack.enter_context(Records(run.path, at.lines, at.step, tensorboard=config.loop.tensorboard))
             if processes.first
             else None
         )
         self._loss: float | None = None
-        self._saved = self._began = time.monotonic()
+        self._began = time.monotonic()
         self._seconds_before = at.seconds
         self._window = (at.step, self._began)
 
@@ -190,39 +134,11 @@ class _Trainer:
         count = sum(p.numel() for p in network.parameters())
         left = f", {len(data.left_out):,} pictures left out (no face, or unreadable)" if data.left_out else ""
         self.display.say(
-            f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} people"
-            f"{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
+            f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} "
+            f"people{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
             f"{self.stepper.precision} on {self.processes.device.type}, {self.processes.world} process"
             f"{'' if self.processes.world == 1 else 'es'}"
         )
-
-    # The way there and back: checkpoints.
-
-    def _resume(self) -> bool:
-        folder, say = self.run.checkpoints, self.display.say
-        found = newest_checkpoint(folder, say) if self.processes.first else None
-        path = self.processes.shared(None if found is None else str(found[0]))
-        if path is None:
-            return False
-        state = found[1] if found is not None else read_checkpoint(Path(path))
-        if state["data"] != self.digest:
-            raise TrainingError(
-                f"{self.run.path}: its data has changed since: other pictures or people than then. Give it the same data, "
-                "or start anew in another folder"
-            )
-        restore(self.stepper, state)
-        self.at = _Position(**state["position"])
-        restore_random(self.processes, state["random"], self.config.loop.seed, self.at.step)
-        say(f"goes on after step {self.at.step:,} (epoch {self.at.epoch + 1}), from {Path(path).name}")
-        return True
-
-    def _save(self) -> None:
-        self.at.lines = self.processes.shared(self.records.lines if self.records else 0)
-        state = {**collect(self.stepper), "position": dataclasses.asdict(self.at), "data": self.digest}
-        if self.processes.first:
-            write_checkpoint(self.run.checkpoints, self.at.step, state, keep=self.config.loop.keep)
-        self.processes.wait()
-        self._saved = time.monotonic()
 
     @torch.no_grad()
     def _class_means(self) -> None:
@@ -252,7 +168,7 @@ class _Trainer:
                     return self._result("interrupted", interrupts.asked or int(signal.SIGTERM))
                 self._end_of_epoch()
             at.stopped = at.stopped or "finished"
-            self._keep_last()
+            self.keeper.keep_last(at)
             self._save()
         return self._result("early stop" if at.stopped == "early stop" else "finished")
 
@@ -276,12 +192,15 @@ class _Trainer:
         stepper.objective.at(at.step, margin_share(at.progress, config.loss.margin_warm_up))
         found = stepper.gradients(batch, side_at(schedule.sizes, at.progress, stepper.network.spec.size))
         loss, bad, network, head, *values = torch.stack(
-            [x.double() for x in (found.loss, found.bad_rows, found.network_square, found.head_square, *found.terms.values())]
+            [
+                x.double()
+                for x in (found.loss, found.bad_rows, found.network_square, found.head_square, *found.terms.values())
+            ]
         ).tolist()
         terms = dict(zip(found.terms, values, strict=True))
         first = float(self.processes.first)
         every = config.loop.checkpoint_steps
-        due = time.monotonic() - self._saved > 60 * config.loop.checkpoint_minutes
+        due = time.monotonic() - self.keeper.saved > 60 * config.loop.checkpoint_minutes
         due = due or (every is not None and (at.step + 1) % every == 0)
         head, network, bad, asked, save, seconds = self.processes.total(
             [
@@ -293,10 +212,12 @@ class _Trainer:
                 first * self._elapsed(),
             ]
         )
-        norm = max(head + network, 0.0) ** 0.5 / stepper.scale.scale if head + network == head + network else float("nan")
+        norm = (
+            max(head + network, 0.0) ** 0.5 / stepper.scale.scale if head + network == head + network else float("nan")
+        )
         overflow = stepper.scale.dynamic and not bad and not stepper.scale.exhausted
         numbers = {"embeddings": round(bad), "loss": loss, "norm": 0.0 if overflow else norm, "terms": terms}
-        check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, **numbers)  # type: ignore[arg-type]
+        check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, **numbers)
         warm = (at.step + 1) / self.warm if self.warm else 1.0
         rate = config.optimizer.lr * rate_factor(schedule, at.progress, warm)
         if stepper.scale.goes_on(norm):
@@ -309,6 +230,10 @@ class _Trainer:
         self._record(rate, norm, terms)
         return asked > 0, save > 0
 
+    def _save(self) -> None:
+        self.at.lines = self.processes.shared(self.records.lines if self.records else 0)
+        self.keeper.save(self.at)
+
     def _elapsed(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
 
@@ -320,7 +245,7 @@ class _Trainer:
         speed = (at.step - self._window[0]) * self.config.data.batch / max(now - self._window[1], 1e-9)
         self._window = (at.step, now)
         left = at.seconds * (1 - at.progress) / at.progress if at.seconds > _LEFT_S else None
-        memory = _memory(self.processes.device)
+        memory = peak_memory(self.processes.device)
         loss = self._loss if self._loss is not None else float("nan")
         values = {"loss": loss, "lr": rate, "norm": norm, "speed": round(speed, 2), **terms}
         self.records.write("step", at.step, {"epoch": at.epoch, **values, "memory": memory, "seconds": at.seconds})
@@ -344,62 +269,31 @@ class _Trainer:
 
     def _measure(self) -> None:
         at, measure = self.at, self.config.measure
-        found: list[Accuracy] = []
         with self.stepper.measured_network() as network:
-            for pairs in self.measures:
-                found.append(
-                    pairs(
-                        lambda stored: embed_pictures(
-                            network,
-                            stored,
-                            self.processes,
-                            batch=measure.batch,
-                            flip=measure.flip,
-                            precision=self.stepper.precision,
-                        )
-                    )
-                )
+            embed = partial(
+                embed_pictures,
+                network,
+                processes=self.processes,
+                batch=measure.batch,
+                flip=measure.flip,
+                precision=self.stepper.precision,
+            )
+            found: list[Accuracy] = [pairs(embed) for pairs in self.measures]
             at.measured = [dataclasses.asdict(one) for one in found]
             at.measured_epoch, at.seconds = at.epoch, self.processes.shared(self._elapsed())
             better = bool(found) and (at.best is None or found[0].accuracy > at.best["accuracy"])
             at.stale = 0 if better else at.stale + 1
             if better:
                 at.best = {**at.measured[0], "epoch": at.epoch, "step": at.step}
-                if self.processes.first:
-                    save_network(network, self.run.best, facts=self._facts())
+                self.keeper.keep_best(network, at)
         for one in found:
             better_now = better and one is found[0]
             self.display.measured(one, best=better_now)
             if self.records is not None:
-                self.records.write("measure", at.step, {"epoch": at.epoch, **dataclasses.asdict(one), "best": better_now})
+                self.records.write(
+                    "measure", at.step, {"epoch": at.epoch, **dataclasses.asdict(one), "best": better_now}
+                )
         self.processes.wait()
-
-    def _keep_last(self) -> None:
-        with self.stepper.measured_network() as network:
-            if self.processes.first:
-                save_network(network, self.run.last, facts=self._facts())
-                if self.at.best is None:
-                    save_network(network, self.run.best, facts=self._facts())
-
-    def _facts(self) -> dict[str, Any]:
-        """What is known about a network that is kept; its model card is written from it."""
-        import mien
-
-        at = self.at
-        return {
-            "mien": mien.__version__,
-            "torch": str(torch.__version__),
-            "config": self.config.to_dict(),
-            "people": len(self.data.people),
-            "pictures": len(self.data),
-            "data": self.digest,
-            "precision": self.stepper.precision,
-            "processes": self.processes.world,
-            "epoch": at.epoch,
-            "step": at.step,
-            "seconds": round(at.seconds, 1),
-            "measured": at.measured,
-        }
 
     def _result(self, stopped: Stopped, asked: int = 0) -> TrainResult:
         at = self.at
@@ -408,20 +302,3 @@ class _Trainer:
             self.run.path, stopped, at.step, at.epoch, at.seconds, self._loss, at.best, measured,
             len(self.data.people), len(self.data), asked,
         )  # fmt: skip
-
-
-def _memory(device: torch.device) -> int:
-    """Bytes in use: the device's peak, or what this process holds."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        pass
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-

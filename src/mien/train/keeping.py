@@ -1,0 +1,110 @@
+"""What a run keeps of itself: checkpoints to go on from, and networks to be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mien.errors import TrainingError
+from mien.train.backbones import Backbone, save_network
+from mien.train.checkpoint import newest_checkpoint, read_checkpoint, write_checkpoint
+from mien.train.config import TrainConfig
+from mien.train.data import TrainingSet
+from mien.train.display import Display
+from mien.train.parts import data_digest
+from mien.train.position import Position
+from mien.train.run_folder import RunFolder
+from mien.train.state import collect, restore, restore_random
+from mien.train.step import Stepper
+
+__all__ = ["Keeper"]
+
+
+class Keeper:
+    """Writes and reads a run's states and networks; all processes call it together. Belongs to one thread.
+
+    Args:
+        run: the folder.
+        config: the run's.
+        stepper: whose state it is.
+        data: the pictures.
+        display: for what a person should know.
+
+    Attributes:
+        saved: when the last checkpoint was written, by ``time.monotonic``.
+    """
+
+    def __init__(
+        self, run: RunFolder, config: TrainConfig, stepper: Stepper, data: TrainingSet, display: Display
+    ) -> None:
+        self._run, self._config, self._stepper, self._data, self._display = run, config, stepper, data, display
+        self._digest = data_digest(data)
+        self.saved = time.monotonic()
+
+    def newest(self) -> Position | None:
+        """Set the stepper to the newest whole checkpoint and tell where that is; None where there is none.
+
+        Raises:
+            TrainingError: the checkpoint is of other data, or of another network, loss or optimizer.
+        """
+        processes = self._stepper.processes
+        found = newest_checkpoint(self._run.checkpoints, self._display.say) if processes.first else None
+        path = processes.shared(None if found is None else str(found[0]))
+        if path is None:
+            return None
+        state = found[1] if found is not None else read_checkpoint(Path(path))
+        if state["data"] != self._digest:
+            raise TrainingError(
+                f"{self._run.path}: its data has changed since: other pictures or people than then. Give it the same "
+                "data, or start anew in another folder"
+            )
+        restore(self._stepper, state)
+        at = Position(**state["position"])
+        restore_random(processes, state["random"], self._config.loop.seed, at.step)
+        self._display.say(f"goes on after step {at.step:,} (epoch {at.epoch + 1}), from {Path(path).name}")
+        return at
+
+    def save(self, at: Position) -> None:
+        """Write a checkpoint."""
+        processes = self._stepper.processes
+        state = {**collect(self._stepper), "position": dataclasses.asdict(at), "data": self._digest}
+        if processes.first:
+            write_checkpoint(self._run.checkpoints, at.step, state, keep=self._config.loop.keep)
+        processes.wait()
+        self.saved = time.monotonic()
+
+    def keep_best(self, network: Backbone, at: Position) -> None:
+        """Keep the network that measured best so far."""
+        if self._stepper.processes.first:
+            save_network(network, self._run.best, facts=self._facts(at))
+
+    def keep_last(self, at: Position) -> None:
+        """Keep the network as it is; where nothing was measured it is the best one, too."""
+        with self._stepper.measured_network() as network:
+            if self._stepper.processes.first:
+                save_network(network, self._run.last, facts=self._facts(at))
+                if at.best is None:
+                    save_network(network, self._run.best, facts=self._facts(at))
+
+    def _facts(self, at: Position) -> dict[str, Any]:
+        """What is known about a network that is kept; its model card is written from it."""
+        import mien
+
+        return {
+            "mien": mien.__version__,
+            "torch": str(torch.__version__),
+            "config": self._config.to_dict(),
+            "people": len(self._data.people),
+            "pictures": len(self._data),
+            "data": self._digest,
+            "precision": self._stepper.precision,
+            "processes": self._stepper.processes.world,
+            "epoch": at.epoch,
+            "step": at.step,
+            "seconds": round(at.seconds, 1),
+            "measured": at.measured,
+        }

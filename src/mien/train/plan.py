@@ -1,0 +1,291 @@
+"""What a run needs before it starts: bytes of one process by purpose, time by a short probe, and whether it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from mien.errors import InputError
+from mien.train.backbones import Backbone
+from mien.train.config import DataConfig, TrainConfig
+from mien.train.data import Batch
+from mien.train.data.opening import _records
+from mien.train.data.sources import Source
+from mien.train.heads import shard_bounds
+from mien.train.memory import available_memory, memory_in_use
+from mien.train.objective import Objective
+from mien.train.parts import cache_folder, made_network, old_network
+from mien.train.processes import Processes, local_device
+from mien.train.settings import to_plain
+from mien.train.step import Stepper
+
+__all__ = ["Plan", "planned", "rows_of"]
+
+_PROBE: Final = 32  # pictures of the probe, at most; a batch's time and activations are taken as linear
+_CLASSES: Final = 2048  # classes of the probe's head, at most; its time is taken as linear, too
+_FLOAT: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one process needs; bytes, unless said otherwise.
+
+    Attributes:
+        parameters: numbers of the network, and how many of them learn.
+        trained: see parameters.
+        people: classes.
+        pictures: of an epoch.
+        processes: how many share the batch and the classes.
+        batch: pictures in a step, over all processes.
+        at_once: pictures of one process between forward and backward.
+        precision: resolved.
+        device: cpu or cuda.
+        network: weights and running statistics; with ``optimizer.ema`` their mean, and an old network.
+        gradients: of the network.
+        optimizer: what the optimizer keeps for the network.
+        head: class centres of this process, their gradient and what the optimizer keeps for them.
+        activations: what forward keeps for backward, from the probe.
+        program: what the process held before.
+        available: what is free here, for each process; None where that cannot be told.
+        fits: whether the sum of it all is below ``available``; None as before.
+        step_seconds: of one optimizer step, without waiting for pictures.
+        epoch_seconds: of one epoch.
+        seconds: of the whole schedule.
+    """
+
+    parameters: int
+    trained: int
+    people: int
+    pictures: int
+    processes: int
+    batch: int
+    at_once: int
+    precision: str
+    device: str
+    network: int
+    gradients: int
+    optimizer: int
+    head: int
+    activations: int
+    program: int
+    available: int | None
+    fits: bool | None
+    step_seconds: float
+    epoch_seconds: float
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """The sum of what one process needs."""
+        return self.network + self.gradients + self.optimizer + self.head + self.activations + self.program
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**dataclasses.asdict(self), "bytes": self.bytes}
+
+
+def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
+    """Count and probe a config; no picture is aligned and nothing is written.
+
+    Args:
+        config: its sources are listed.
+        processes: over how many the batch and the classes will be shared, on this machine.
+
+    Raises:
+        InputError: as the run itself would.
+    """
+    people, pictures = _counted(config.data)
+    if config.data.batch % processes:
+        raise InputError(f"data.batch: expected a multiple of {processes} processes, got {config.data.batch}")
+    device = local_device(config.loop.device)
+    at_once = max(config.data.batch // processes // config.optimizer.accumulate, 1)
+    if config.loop.threads is not None:
+        torch.set_num_threads(config.loop.threads)
+    program = memory_in_use()
+    network = made_network(config.network, config.loop.seed).to(device)
+    probe = _Probe(config, network, device, people)
+    counts = [p.numel() for p in network.parameters()]
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    state = _bytes(network.state_dict().values())
+    copies = 1 + (config.optimizer.ema is not None) + probe.stepper.objective.needs_old
+    casts = trained * 2 if probe.stepper.precision != "fp32" else 0
+    kept = _FLOAT * (2 if config.optimizer.name == "adamw" else int(config.optimizer.momentum > 0))
+    steps = max(pictures // config.data.batch, 1)
+    share = config.data.batch // processes
+    step_seconds = share * probe.seconds_a_picture + share * probe.head_seconds(people / processes)
+    free = available_memory(device)
+    available = None if free is None else free // (processes if device.type == "cpu" else 1)
+    needs: dict[str, int] = {
+        "network": state * copies + casts,
+        "gradients": trained * _FLOAT,
+        "optimizer": trained * kept,
+        "head": _head_bytes(config, probe.stepper.objective, people, processes, kept),
+        "activations": round(probe.activations * at_once),
+    }
+    held = program if device.type == "cpu" else 0
+    whole = sum(needs.values()) + held
+    return Plan(
+        parameters=sum(counts),
+        trained=trained,
+        people=people,
+        pictures=pictures,
+        processes=processes,
+        batch=config.data.batch,
+        at_once=at_once,
+        precision=probe.stepper.precision,
+        device=device.type,
+        program=held,
+        available=available,
+        fits=None if available is None else whole <= available,
+        step_seconds=step_seconds,
+        epoch_seconds=steps * step_seconds,
+        seconds=config.schedule.epochs * steps * step_seconds,
+        **needs,
+    )
+
+
+def _counted(config: DataConfig) -> tuple[int, int]:
+    """People and pictures of all sources."""
+    if not config.sources:
+        raise InputError("data.sources: expected a folder or file to learn from (--data DIR)")
+    people = pictures = 0
+    for source in config.sources:
+        records = _records(Source(**to_plain(source)), cache_folder(config))
+        people, pictures = people + len(set(records.labels.tolist())), pictures + len(records)
+    return people, pictures
+
+
+def _bytes(tensors: Any) -> int:  # noqa: ANN401
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _head_bytes(config: TrainConfig, objective: Objective, people: int, processes: int, kept: int) -> int:
+    """Centres of the largest shard, their gradient and what the optimizer keeps; sampled, a share's gradient."""
+    if objective.head is None:
+        weights = _bytes(objective.parameters())  # made for the probe's classes
+        whole = weights * people // max(min(people, _CLASSES), 1)
+        return whole * (2 + kept // _FLOAT)
+    low, high = shard_bounds(people, processes, 0)
+    table = (high - low) * objective.head.sub_centres * objective.head.dim * _FLOAT
+    return round(table * (1 + config.loss.sample_rate + kept // _FLOAT))
+
+
+class _Probe:
+    """A few steps on made-up pictures: seconds and saved bytes of a picture, and the head's seconds of a class.
+
+    Args:
+        config: the run's.
+        network: on the device.
+        device: where.
+        people: classes of the run.
+    """
+
+    def __init__(self, config: TrainConfig, network: Backbone, device: torch.device, people: int) -> None:
+        alone = Processes(0, 1, device)
+        share = max(config.data.batch // config.optimizer.accumulate, 1)
+        rows = min(share, _PROBE)
+        rows += rows % 2  # pairs need two
+        self._classes = min(people, _CLASSES)
+        config = replace(config, optimizer=replace(config.optimizer, accumulate=1))
+        objective = Objective(config.loss, network.dim, max(self._classes, 2), seed=0).to(device)
+        old = old_network(config.loss, network, config.network, 0).to(device) if objective.needs_old else None
+        self.stepper = Stepper(network, objective, config, alone, old=old)
+        spec, draw = network.spec, torch.Generator().manual_seed(0)
+        shape = (rows, spec.size, spec.size, spec.channels)
+        pictures = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
+        labels = torch.arange(rows) // 2 % max(self._classes, 1)
+        self._batch = Batch(pictures, labels, torch.arange(rows))
+        sides = config.schedule.sizes or ((0.0, spec.size),)
+        largest = max(side for _, side in sides)
+        self.activations = self._saved(largest) / rows
+        ends = [*(share for share, _ in sides[1:]), 1.0]
+        self.seconds_a_picture = sum(
+            (end - begin) * self._step_seconds(side) / rows for (begin, side), end in zip(sides, ends, strict=True)
+        )
+        self._head = self._head_seconds(rows)
+        self.seconds_a_picture = max(self.seconds_a_picture - self._head, 0.0)
+
+    def head_seconds(self, classes: float) -> float:
+        """Seconds of one picture for so many classes."""
+        return self._head * classes / max(self._classes, 1)
+
+    def _saved(self, side: int) -> int:
+        """Bytes that forward keeps for backward, weights aside."""
+        own = {
+            t.untyped_storage().data_ptr()
+            for t in (*self.stepper.network.parameters(), *self.stepper.network.buffers())
+        }
+        own |= {p.untyped_storage().data_ptr() for p in self.stepper.objective.parameters()}
+        seen: dict[int, int] = {}
+        held: list[Tensor] = []  # so that no address comes twice
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                seen[storage.data_ptr()] = storage.nbytes()
+                held.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            self.stepper.gradients(self._batch, side)
+        return sum(seen.values())
+
+    def _step_seconds(self, side: int) -> float:
+        return min(self._timed(lambda: self.stepper.gradients(self._batch, side)) for _ in range(2))
+
+    def _head_seconds(self, rows: int) -> float:
+        """Of one picture, forward and backward of the loss alone."""
+        dim, device = self.stepper.network.dim, self.stepper.processes.device
+        embeddings = torch.randn(rows, dim, generator=torch.Generator().manual_seed(1)).to(device).requires_grad_()
+        labels = self._batch.labels.to(device)
+        old = embeddings.detach() if self.stepper.objective.needs_old else None
+
+        def both() -> None:
+            loss, _ = self.stepper.objective(embeddings, labels, old)
+            if loss.requires_grad:
+                loss.backward()
+
+        return min(self._timed(both) for _ in range(3)) / rows
+
+    def _timed(self, work: Any) -> float:  # noqa: ANN401
+        _wait(self.stepper.processes.device)
+        began = time.perf_counter()
+        work()
+        _wait(self.stepper.processes.device)
+        return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def rows_of(plan: Plan) -> Sequence[tuple[str, str]]:
+    """The plan as a table's rows: what, and how much."""
+    learns = "" if plan.trained == plan.parameters else f", of which {plan.trained / 1e6:.2f} million learn"
+    shared = "" if plan.processes == 1 else f" over {plan.processes} processes"
+    rows = [
+        ("people and pictures", f"{plan.people:,} and {plan.pictures:,}"),
+        ("parameters", f"{plan.parameters / 1e6:.2f} million{learns}"),
+        ("batch", f"{plan.batch}{shared}, {plan.at_once} at once; {plan.precision} on {plan.device}"),
+    ]
+    purposes = ("network", "gradients", "optimizer", "head", "activations", "program")
+    rows += [(name, _mib(getattr(plan, name))) for name in purposes]
+    rows.append(("together, each process", _mib(plan.bytes)))
+    if plan.available is not None:
+        rows.append(("available, each process", _mib(plan.available)))
+        rows.append(("fits", "yes" if plan.fits else "no"))
+    rows.append(("a step", f"{plan.step_seconds:.3f} s"))
+    rows.append(("an epoch", f"{plan.epoch_seconds / 60:.1f} min"))
+    rows.append(("the whole schedule", f"{plan.seconds / 60:.1f} min"))
+    return rows
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

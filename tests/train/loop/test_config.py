@@ -1,0 +1,109 @@
+"""Configs: round trips, settings by path, and mistakes that are named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mien.errors import InputError, NotFoundError
+from mien.train.config import ScheduleConfig, TrainConfig
+from mien.train.recipes import RECIPES, recipe
+from mien.train.settings import difference, read_settings
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json_and_says_when_to_take_it(name: str) -> None:
+    config = recipe(name)
+    again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.digest() == config.digest()
+    assert RECIPES[name].__doc__
+    assert config.recipe == name
+
+
+@pytest.mark.parametrize(
+    ("setting", "read", "value"),
+    [
+        ("optimizer.lr=0.02", lambda c: c.optimizer.lr, 0.02),
+        ("optimizer.lr=1", lambda c: c.optimizer.lr, 1.0),
+        ("data.batch=64", lambda c: c.data.batch, 64),
+        ("loss.name=cosface", lambda c: c.loss.name, "cosface"),
+        ("loss.options.margin=0.2", lambda c: c.loss.options["margin"], 0.2),
+        ("loss.options={margin = 0.1}", lambda c: c.loss.options, {"margin": 0.1}),
+        ("schedule.sizes=[[0, 80], [0.6, 112]]", lambda c: c.schedule.sizes, ((0.0, 80), (0.6, 112))),
+        ("network.frozen=['stem']", lambda c: c.network.frozen, ("stem",)),
+        ("optimizer.clip=none", lambda c: c.optimizer.clip, None),
+        ("optimizer.ema=0.99", lambda c: c.optimizer.ema, 0.99),
+        ("network.weights=a=b.pt", lambda c: c.network.weights, "a=b.pt"),
+        ("data.sources.0.aligned=true", lambda c: c.data.sources[0].aligned, True),
+        ("before.optimizer.lr=0.5", lambda c: c.before.optimizer.lr, 0.5),
+        ("data.sampler.name=pk", lambda c: c.data.sampler.name, "pk"),
+    ],
+)
+def test_settings_by_path(tiny, setting, read, value) -> None:
+    found = read(tiny().with_settings([setting]))
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("optimizer.lrr=1", "did you mean lr"),
+        ("optimiser.lr=1", "did you mean optimizer"),
+        ("optimizer.lr=fast", "optimizer.lr: expected a number, got 'fast'"),
+        ("optimizer.lr=nan", "optimizer.lr"),
+        ("data.batch=1.5", "data.batch: expected a whole number"),
+        ("data.batch=true", "data.batch: expected a whole number"),
+        ("optimizer.name=sdg", "did you mean sgd"),
+        ("optimizer.lr.x=1", "is a value and holds no 'x'"),
+        ("data.sources.5.path=x", "expected a position below 1"),
+        ("optimizer.lr", "expected NAME=VALUE"),
+        ("optimizer.lr=-1", "expected 0 or more"),
+        ("schedule.sizes=[[0.5, 80]]", "rising shares of the training, from 0"),
+        ("schedule.epochs=0", "expected 1 or more"),
+        ("optimizer=5", "expected a table"),
+        ("network.frozen=stem", "expected a list"),
+        ("loss.options.x=inf", "expected a finite number"),
+    ],
+)
+def test_mistakes_are_named(tiny, setting: str, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        tiny().with_settings([setting])
+    assert says in str(caught.value)
+
+
+def test_the_run_before_takes_this_ones_data(tiny) -> None:
+    config = tiny(before={"loss": {"name": "softmax"}})
+    first = config.stage_before()
+    assert first.data.sources == config.data.sources
+    assert first.loss.name == "softmax"
+    assert tiny().stage_before() is None
+
+
+def test_configs_are_read_from_toml_and_json(tmp_path) -> None:
+    (tmp_path / "a.toml").write_text("[optimizer]\nlr = 0.25\n[[data.sources]]\npath = 'x'\n")
+    config = TrainConfig.from_dict(read_settings(tmp_path / "a.toml"))
+    assert (config.optimizer.lr, config.data.sources[0].path) == (0.25, "x")
+    (tmp_path / "a.json").write_text(json.dumps(config.to_dict()))
+    assert TrainConfig.from_dict(read_settings(tmp_path / "a.json")) == config
+    for content, says in (("[broken", "expected settings as TOML"), ("[" * 100000, "expected"), ("", "")):
+        (tmp_path / "b.toml").write_text(content)
+        if says:
+            with pytest.raises(InputError, match=says):
+                read_settings(tmp_path / "b.toml")
+    with pytest.raises(NotFoundError):
+        read_settings(tmp_path / "none.toml")
+    with pytest.raises(InputError, match=r"data.sources.0: expected path to be given"):
+        TrainConfig.from_dict({"data": {"sources": [{}]}})
+
+
+def test_what_differs_is_told() -> None:
+    old, new = TrainConfig().to_dict(), TrainConfig(schedule=ScheduleConfig(epochs=3)).to_dict()
+    assert difference(old, new) == ["schedule.epochs: 20 -> 3"]
+
+
+def test_an_unknown_recipe_is_told_the_nearest() -> None:
+    with pytest.raises(NotFoundError, match="did you mean arcface"):
+        recipe("arcfase")

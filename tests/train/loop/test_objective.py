@@ -1,0 +1,108 @@
+"""Losses by name against the losses themselves, and what changes while training goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from mien.errors import InputError  # noqa: E402
+from mien.train import losses as L  # noqa: E402
+from mien.train.config import LossConfig  # noqa: E402
+from mien.train.losses_by_name import LOSSES, loss_parts  # noqa: E402
+from mien.train.objective import Objective  # noqa: E402
+
+DIM, PEOPLE = 8, 5
+MODULES = {
+    "arcface": lambda: L.ArcFace(DIM, PEOPLE), "cosface": lambda: L.CosFace(DIM, PEOPLE, 64.0, 0.35),
+    "combined": lambda: L.CombinedFace(DIM, PEOPLE), "sub-center": lambda: L.SubCenterArcFace(DIM, PEOPLE),
+    "curricularface": lambda: L.CurricularFace(DIM, PEOPLE), "magface": lambda: L.MagFace(DIM, PEOPLE),
+    "adaface": lambda: L.AdaFace(DIM, PEOPLE), "arcface-triplet": lambda: L.ArcFaceTriplet(DIM, PEOPLE),
+    "softmax": lambda: L.Softmax(DIM, PEOPLE), "center": lambda: L.CenterSoftmax(DIM, PEOPLE),
+    "l-softmax": lambda: L.LSoftmax(DIM, PEOPLE), "sphereface": lambda: L.SphereFace(DIM, PEOPLE),
+    "triplet": L.Triplet, "contrastive": L.Contrastive,
+}  # fmt: skip
+
+
+def rows(count: int = 12, seed: int = 0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(count, DIM, generator=draw) * 3, torch.randint(0, PEOPLE, (count,), generator=draw)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_loss_by_name_is_the_module_of_that_name(name: str) -> None:
+    objective, module = Objective(LossConfig(name=name), DIM, PEOPLE, seed=3), MODULES[name]()
+    with torch.no_grad():
+        if objective.head is not None:
+            module.centres.copy_(objective.head.centres.reshape(module.centres.shape))
+        elif objective.dense is not None:
+            module.load_state_dict(objective.dense.state_dict())
+    for seed in range(3):  # some remember
+        x, y = rows(seed=seed)
+        objective.at(0, 1.0)
+        found, terms = objective(x, y)
+        torch.testing.assert_close(found.detach(), module(x, y).detach(), rtol=1e-4, atol=1e-5)
+        assert terms
+
+
+def test_every_name_has_parts_and_unknown_ones_are_told_the_nearest() -> None:
+    assert set(LOSSES) - set(MODULES) == {"normface", "harmonic-triplet"}
+    with pytest.raises(InputError, match="did you mean arcface"):
+        loss_parts("arkface", {})
+    with pytest.raises(InputError, match="arcface takes no 'margni'; did you mean margin"):
+        loss_parts("arcface", {"margni": 1})
+    with pytest.raises(InputError, match="m2"):
+        loss_parts("arcface", {"margin": 9.0})
+    with pytest.raises(InputError, match="loss.options: magface"):
+        loss_parts("magface", {"norm_range": 3})
+    with pytest.raises(InputError, match="are for margin losses"):
+        Objective(LossConfig(name="triplet", sample_rate=0.5), DIM, PEOPLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "margin"),
+    [
+        ("arcface", lambda m: (m.m1, m.m2, m.m3)),
+        ("combined", lambda m: (m.m1 - 1, m.m2, m.m3)),
+        ("curricularface", lambda m: (m.m2,)),
+        ("adaface", lambda m: (m.margin,)),
+        ("magface", lambda m: m.margin_range),
+    ],
+)
+def test_margins_rise_to_their_full_value(name: str, margin) -> None:
+    objective = Objective(LossConfig(name=name, margin_warm_up=0.5), DIM, PEOPLE)
+    full = margin(objective.parts.margin)
+    objective.at(0, 0.5)
+    half = margin(objective.parts.margin)
+    start = 1.0 if name == "arcface" else 0.0  # m1 is a factor
+    assert half == pytest.approx([start + (f - start) / 2 if i == 0 else f / 2 for i, f in enumerate(full)])
+    objective.at(9, 1.0)
+    assert margin(objective.parts.margin) == pytest.approx(full)
+
+
+@pytest.mark.parametrize("name", ["sphereface", "l-softmax"])
+def test_lambda_is_annealed_by_the_step(name: str) -> None:
+    objective = Objective(LossConfig(name=name, options={"least": 2.0}), DIM, PEOPLE)
+    for step in (0, 10, 100_000):
+        objective.at(step, 1.0)
+        owner = objective.parts.margin if name == "sphereface" else objective.dense
+        assert owner.blend == L.annealed_lambda(step, least=2.0)
+
+
+def test_keeping_near_the_old_network_is_one_minus_the_cosine() -> None:
+    x, y = rows()
+    old = torch.randn(12, DIM, generator=torch.Generator().manual_seed(1))
+    plain, _ = Objective(LossConfig(), DIM, PEOPLE)(x, y)
+    kept, terms = Objective(LossConfig(keep=2.5), DIM, PEOPLE)(x, y, old)
+    cosines = [float(a @ b / (a.norm() * b.norm())) for a, b in zip(x.double(), old.double(), strict=True)]
+    want = sum(1 - c for c in cosines) / 12
+    assert float(terms["keep"]) == pytest.approx(want, rel=1e-5)
+    assert float(kept) == pytest.approx(float(plain) + 2.5 * want, rel=1e-5)
+
+
+def test_first_centres_do_not_depend_on_how_many_people_or_processes_there_are() -> None:
+    few, many = Objective(LossConfig(), DIM, 5, seed=4), Objective(LossConfig(), DIM, 5000, seed=4)
+    assert torch.equal(few.head.centres, many.head.centres[:5])
+    spread = many.head.centres.detach()
+    assert float(spread.std()) == pytest.approx(DIM**-0.5, rel=0.02)
+    assert not torch.equal(spread[:904], spread[4096:])

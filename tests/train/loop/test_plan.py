@@ -1,0 +1,68 @@
+"""What a plan says against counts by hand, and against what a run then takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from mien.errors import InputError  # noqa: E402
+from mien.train.parts import made_network  # noqa: E402
+from mien.train.plan import planned, rows_of  # noqa: E402
+
+
+def test_counts_are_those_of_the_network_and_the_classes(tiny) -> None:
+    config = tiny(optimizer={"accumulate": 2})
+    plan = planned(config)
+    weights = sum(p.numel() for p in made_network(config.network, 0).parameters() if p.requires_grad)
+    assert (plan.people, plan.pictures, plan.batch, plan.at_once) == (6, 48, 12, 6)
+    assert plan.trained == weights
+    assert plan.gradients == 4 * weights
+    assert plan.optimizer == 4 * weights  # momentum
+    assert plan.head == 6 * 16 * 4 * 3  # centres, gradient, momentum
+    assert plan.network >= 4 * weights
+    assert plan.step_seconds > 0
+    assert plan.epoch_seconds == pytest.approx(4 * plan.step_seconds)
+    assert plan.seconds == pytest.approx(2 * plan.epoch_seconds)
+    assert plan.fits in (True, None)
+    assert plan.bytes == sum((plan.network, plan.gradients, plan.optimizer, plan.head, plan.activations, plan.program))
+    json.dumps(plan.to_dict())
+    assert any(name == "activations" for name, _ in rows_of(plan))
+
+
+def test_choices_change_the_plan_as_they_should(tiny) -> None:
+    plain = planned(tiny())
+    two = planned(tiny(), processes=2)
+    assert (two.at_once, two.head) == (6, plain.head // 2)
+    assert two.activations == pytest.approx(plain.activations / 2, rel=0.01)
+    adam = planned(tiny(optimizer={"name": "adamw", "ema": 0.9}))
+    assert adam.optimizer == 2 * plain.optimizer
+    assert adam.network == 2 * plain.network
+    less = planned(tiny().with_settings(["network.recompute=true"]))
+    assert less.activations < 0.8 * plain.activations
+    with pytest.raises(InputError, match="multiple of 5 processes"):
+        planned(tiny(), processes=5)
+
+
+def test_activations_of_a_plain_net_are_the_tensors_that_backward_needs(tiny, monkeypatch) -> None:
+    from mien.train import plan as module
+    from mien.train.backbones import Backbone, InputSpec
+
+    class Plain(Backbone):
+        def __init__(self) -> None:
+            super().__init__(InputSpec.plain(32), 16)
+            self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+            self.fc = torch.nn.Linear(4 * 32 * 32, 16)
+
+        def stages(self):
+            return [("conv", self.conv), ("fc", self.fc)]
+
+        def forward(self, x):
+            return self.fc(torch.relu(self.conv(x)).flatten(1))
+
+    monkeypatch.setattr(module, "made_network", lambda *_: Plain())
+    plan = planned(tiny())
+    by_hand = 4 * (3 * 32 * 32 + 4 * 32 * 32)  # the input of the convolution, and relu's result, which fc keeps, too
+    assert by_hand <= plan.activations / 12 <= by_hand * 1.6  # and a copy by another memory layout

@@ -1,0 +1,191 @@
+"""One step against plain PyTorch: parts of a batch, clipping, mean weights, frozen stages, rates and weight decay."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from mien.errors import InputError  # noqa: E402
+from mien.train.averaging import WeightAverage  # noqa: E402
+from mien.train.backbones import build  # noqa: E402
+from mien.train.data import Batch  # noqa: E402
+from mien.train.objective import Objective  # noqa: E402
+from mien.train.parts import check_sizes, made_network  # noqa: E402
+from mien.train.processes import Processes  # noqa: E402
+from mien.train.step import Stepper, network_input  # noqa: E402
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+LOSSES = {
+    "arcface": {"scale": 16.0}, "cosface": {"scale": 16.0}, "softmax": {}, "center": {"weight": 0.1},
+    "adaface": {"scale": 16.0}, "curricularface": {"scale": 16.0}, "magface": {"scale": 16.0},
+    "triplet": {"mining": "batch-all"}, "contrastive": {}, "sphereface": {}, "l-softmax": {},
+    "sub-center": {"scale": 16.0}, "combined": {"scale": 16.0}, "arcface-triplet": {"scale": 16.0},
+    "normface": {}, "harmonic-triplet": {"mining": "batch-all"},
+}  # fmt: skip
+
+
+def stepper_of(config, classes: int = 6, old=None) -> Stepper:
+    network = made_network(config.network, config.loop.seed)
+    objective = Objective(config.loss, network.dim, classes, seed=config.loop.seed)
+    if objective.needs_old and old is None:
+        old = made_network(config.network, 7).eval()
+    return Stepper(network, objective, config, ALONE, old=old)
+
+
+def batch_of(rows: int = 12, seed: int = 0) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    pictures = torch.randint(0, 256, (rows, 32, 32, 3), generator=draw, dtype=torch.uint8)
+    return Batch(pictures, torch.arange(rows) % 6, torch.arange(rows))
+
+
+def gradients_of(stepper: Stepper, batch: Batch):
+    found = stepper.gradients(batch)
+    weights = [*stepper.network.parameters(), *stepper.objective.parameters()]
+    return found, [None if p.grad is None else p.grad.to_dense().clone() for p in weights]
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_batch_in_parts_gives_the_whole_batchs_gradient(tiny, name: str, parts: int) -> None:
+    loss = {"name": name, "options": LOSSES[name]}
+    whole, want = gradients_of(stepper_of(tiny(loss=loss)), batch_of())
+    found, got = gradients_of(stepper_of(tiny(loss=loss, optimizer={"accumulate": parts})), batch_of())
+    torch.testing.assert_close(found.loss, whole.loss, rtol=1e-5, atol=1e-5)
+    assert found.terms.keys() == whole.terms.keys()
+    for one, other in zip(got, want, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    assert any(one is not None and bool(one.any()) for one in want)
+
+
+def test_dropout_and_running_statistics_do_not_notice_the_two_passes(tiny) -> None:
+    network = {"options": {"widths": [8] * 4, "blocks": [1] * 4, "dropout": 0.4}}
+    config = tiny(loss={"name": "triplet", "options": {"mining": "batch-all"}})
+    config = type(config).from_dict({**config.to_dict(), "network": {**config.to_dict()["network"], **network}})
+    steppers = [stepper_of(config), stepper_of(config.with_settings(["optimizer.accumulate=2"]))]
+    for stepper in steppers:
+        torch.manual_seed(5)
+        stepper.gradients(batch_of())
+    counts = [s.network.state_dict() for s in steppers]
+    tracked = [name for name in counts[0] if name.endswith("num_batches_tracked")]
+    assert tracked
+    assert {int(counts[0][name]) for name in tracked} == {1}
+    assert {int(counts[1][name]) for name in tracked} == {2}  # one for each part, none for the pass without gradients
+
+
+def test_the_loss_and_its_gradient_are_those_of_the_plain_formula(tiny) -> None:
+    from mien.train.losses import arcface
+
+    config = tiny()
+    stepper = stepper_of(config)
+    batch = batch_of()
+    found, got = gradients_of(stepper, batch)
+    network, centres = made_network(config.network, 0), stepper.objective.head.centres.detach().squeeze(1).clone()
+    centres.requires_grad_()
+    plain = arcface(network(network_input(batch.pictures, network.spec)), centres, batch.labels, scale=16.0, margin=0.3)
+    plain.backward()
+    torch.testing.assert_close(found.loss, plain.detach(), rtol=1e-5, atol=1e-6)
+    for one, other in zip(got, [*network.parameters(), centres], strict=True):
+        torch.testing.assert_close(one.reshape(other.shape), other.grad, rtol=1e-3, atol=1e-5)
+    squares = sum(float(p.grad.double().square().sum()) for p in network.parameters())
+    assert float(found.network_square) == pytest.approx(squares, rel=1e-5)
+    assert float(found.head_square) == pytest.approx(float(centres.grad.double().square().sum()), rel=1e-4)
+
+
+def test_clipping_and_rates_are_plain_sgd_on_the_clipped_gradient(tiny) -> None:
+    config = tiny(optimizer={"clip": 0.5, "momentum": 0.0, "weight_decay": 0.0, "head_lr": 3.0, "lr": 0.1})
+    stepper = stepper_of(config)
+    before = {n: p.detach().clone() for n, p in stepper.network.named_parameters()}
+    centres = stepper.objective.head.centres.detach().clone()
+    found, _ = gradients_of(stepper, batch_of())
+    norm = float(found.network_square + found.head_square) ** 0.5
+    assert norm > 0.5
+    grads = {n: p.grad.clone() for n, p in stepper.network.named_parameters()}
+    head = stepper.objective.head.centres.grad.clone()
+    stepper.apply(norm, 0.05)
+    for name, weight in stepper.network.named_parameters():
+        torch.testing.assert_close(weight.detach(), before[name] - 0.05 * 0.5 / norm * grads[name])
+    want = centres - 3 * 0.05 * 0.5 / norm * head
+    torch.testing.assert_close(stepper.objective.head.centres.detach(), want)
+
+
+def test_vectors_have_no_weight_decay_and_early_stages_lower_rates(tiny) -> None:
+    config = tiny(network={"layer_decay": 0.5}, optimizer={"weight_decay": 0.1})
+    config = config.with_settings(["network.options.norm=group"])
+    stepper = stepper_of(config)
+    groups = stepper.network_optimizer.param_groups
+    assert all((group["weight_decay"] == 0.0) == all(p.ndim <= 1 for p in group["params"]) for group in groups)
+    stages = [name for name, _ in stepper.network.stages()]
+    rates = {group["name"]: group["factor"] for group in groups}
+    assert [rates[name] for name in reversed(stages)] == [0.5**k for k in range(len(stages))]
+    taken = [p for group in groups for p in group["params"]]
+    assert {id(p) for p in taken} == {id(p) for p in stepper.network.parameters() if p.requires_grad}
+
+
+def test_frozen_stages_stay_to_the_bit(tiny) -> None:
+    first = build("iresnet-small", size=32, dim=16, widths=[8] * 4, blocks=[1] * 4).stages()[0][0]
+    config = tiny().with_settings([f"network.frozen=['{first}']", "network.options.norm=batch"])
+    stepper = stepper_of(config)
+    stage = dict(stepper.network.stages())[first]
+    before = {k: v.clone() for k, v in stage.state_dict().items()}
+    found, _ = gradients_of(stepper, batch_of())
+    stepper.apply(float(found.network_square + found.head_square) ** 0.5, 0.1)
+    assert all(torch.equal(v, before[k]) for k, v in stage.state_dict().items())
+    with pytest.raises(InputError, match="no stage 'stemm'"):
+        stepper_of(tiny(network={**config.to_dict()["network"], "frozen": ["stemm"]}))
+    every = [name for name, _ in stepper.network.stages()]
+    with pytest.raises(InputError, match="got all of them"):
+        stepper_of(tiny(network={**config.to_dict()["network"], "frozen": every}))
+
+
+def test_the_mean_of_weights_is_the_recurrence(tiny) -> None:
+    network = made_network(tiny().network, 0)
+    average = WeightAverage(network, 0.9)
+    name = next(iter(dict(network.named_parameters())))
+    mean = network.state_dict()[name].double().clone()
+    for n in range(20):
+        with torch.no_grad():
+            for p in network.parameters():
+                p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(n)) * 0.1)
+        average.update(network)
+        decay = min(0.9, (1 + n) / (10 + n))
+        mean = decay * mean + (1 - decay) * network.state_dict()[name].double()
+    torch.testing.assert_close(average.state_dict()[name].double(), mean, rtol=1e-5, atol=1e-6)
+    own = network.state_dict()[name].clone()
+    with average.applied(network):
+        torch.testing.assert_close(network.state_dict()[name].double(), mean, rtol=1e-5, atol=1e-6)
+    assert torch.equal(network.state_dict()[name], own)
+
+
+def test_bf16_and_fp16_are_near_fp32(tiny) -> None:
+    exact = stepper_of(tiny()).gradients(batch_of())
+    for precision in ("bf16", "fp16"):
+        stepper = stepper_of(tiny(loop={"precision": precision}))
+        stepper.scale.scale = min(stepper.scale.scale, 64.0)  # where the real one would settle after some overflows
+        found = stepper.gradients(batch_of())
+        assert float(found.loss) == pytest.approx(float(exact.loss), rel=0.05)
+        scaled = float(found.network_square) ** 0.5 / stepper.scale.scale
+        assert scaled == pytest.approx(float(exact.network_square) ** 0.5, rel=0.2)
+
+
+def test_smaller_pictures_are_resized_and_nets_that_cannot_are_named(tiny) -> None:
+    spec = made_network(tiny().network, 0).spec
+    flat = torch.full((2, 32, 32, 3), 100, dtype=torch.uint8)
+    small = network_input(flat, spec, 16)
+    assert small.shape == (2, 3, 16, 16)
+    torch.testing.assert_close(small, torch.full_like(small, (100 - 127.5) / 127.5))
+    config = tiny(schedule={"sizes": [[0, 16], [0.5, 32]]})
+    with pytest.raises(InputError, match="does not take pictures of 16 pixels"):
+        check_sizes(made_network(config.network, 0), config, torch.device("cpu"))
+
+
+def test_recomputed_stages_give_the_same_gradients(tiny) -> None:
+    _, want = gradients_of(stepper_of(tiny()), batch_of())
+    _, got = gradients_of(stepper_of(tiny().with_settings(["network.recompute=true"])), batch_of())
+    for one, other in zip(got, want, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_more_parts_than_pictures_are_refused(tiny) -> None:
+    with pytest.raises(InputError, match="expected at most 4"):
+        stepper_of(tiny(optimizer={"accumulate": 5})).gradients(batch_of(4))

@@ -1,0 +1,231 @@
+"""Whole runs: stopped and gone on, guarded against NaN, measured, refused; everything in one process."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from mien.errors import InputError, TrainingError  # noqa: E402
+from mien.train import trainer  # noqa: E402
+from mien.train.backbones import load_network, network_facts  # noqa: E402
+from mien.train.checkpoint import checkpoints  # noqa: E402
+from mien.train.display import Display  # noqa: E402
+from mien.train.measuring import Accuracy  # noqa: E402
+from mien.train.run_folder import read_config  # noqa: E402
+from mien.train.step import Stepper  # noqa: E402
+from mien.train.trainer import train  # noqa: E402
+
+
+class Told(Display):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.steps: list = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def step(self, seen) -> None:
+        self.steps.append(seen)
+
+
+def test_a_run_leaves_networks_records_and_a_result(tiny, losses, tmp_path) -> None:
+    told = Told()
+    result = train(tiny(loop={"tensorboard": True}), tmp_path / "run", display=told)
+    assert (result.stopped, result.step, result.epoch, result.people, result.pictures) == ("finished", 8, 2, 6, 48)
+    found = losses(tmp_path / "run")
+    assert result.loss == found[-1] < found[0]
+    assert read_config(tmp_path / "run") == tiny(loop={"tensorboard": True})
+    network = load_network(tmp_path / "run" / "last")
+    assert network.dim == 16
+    facts = network_facts(tmp_path / "run" / "best")["facts"]
+    assert facts["people"] == 6
+    assert facts["config"]["loss"]["name"] == "arcface"
+    assert [seen.step for seen in told.steps] == list(range(1, 9))
+    assert all(seen.speed > 0 and seen.memory > 1 << 20 for seen in told.steps)
+    assert list((tmp_path / "run" / "events").iterdir())
+    json.dumps(result.to_dict())
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_a_run_that_was_stopped_has_the_losses_of_one_that_was_not(tiny, losses, stop_after, tmp_path, stop) -> None:
+    config = tiny(
+        loss={"name": "curricularface", "options": {"scale": 16.0}},
+        optimizer={"name": "adamw", "lr": 0.003, "ema": 0.9},
+        network={"name": "iresnet-small", "options": {"widths": [8] * 4, "blocks": [1] * 4, "dropout": 0.3}},
+    )
+    train(config, tmp_path / "whole")
+    stop_after(stop)
+    first = train(config, tmp_path / "parts")
+    assert (first.stopped, first.step, first.signal) == ("interrupted", stop, 2)
+    torch.manual_seed(99)  # whatever happened in between
+    stop_after(None)
+    assert train(config, tmp_path / "parts").stopped == "finished"
+    np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=1e-6, atol=1e-6)
+    ends = [load_network(tmp_path / run / "last").state_dict() for run in ("whole", "parts")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    again = train(config, tmp_path / "parts")  # a finished run is told again, not made again
+    assert (again.stopped, again.step, again.loss) == ("finished", 8, None)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(tiny, losses, stop_after, tmp_path) -> None:
+    config = tiny(loop={"checkpoint_steps": 1, "keep": 3})
+    train(config, tmp_path / "whole")
+    stop_after(5)
+    train(config, tmp_path / "run")
+    newest, second, third = checkpoints(tmp_path / "run" / "checkpoints")
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    newest.write_bytes(content)
+    second.write_bytes(second.read_bytes()[:-100])
+    stop_after(None)
+    told = Told()
+    train(config, tmp_path / "run", display=told)
+    assert sum("damaged" in line and "the one before is taken" in line for line in told.said) == 2
+    assert any(third.name in line for line in told.said)
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(tmp_path / "whole"), rtol=1e-6, atol=1e-6)
+
+
+def test_nan_is_stopped_before_any_weight_takes_it(tiny, losses, monkeypatch, tmp_path) -> None:
+    config = tiny(loop={"checkpoint_steps": 1})
+    whole, gradients = train(config, tmp_path / "whole"), Stepper.gradients
+    count = [0]
+
+    def poisoned(self, batch, side=None):
+        count[0] += 1
+        found = gradients(self, batch, side)
+        if count[0] == 6:
+            next(self.network.parameters()).grad.fill_(math.nan)
+            found = type(found)(
+                found.loss, found.terms, torch.tensor(math.nan, dtype=torch.float64), found.head_square, found.bad_rows
+            )
+        return found
+
+    monkeypatch.setattr(Stepper, "gradients", poisoned)
+    with pytest.raises(TrainingError) as caught:
+        train(config, tmp_path / "run")
+    for part in ("epoch 2, step 6", "the gradient", "pictures of this process's batch:", "optimizer.lr"):
+        assert part in str(caught.value)
+    assert checkpoints(tmp_path / "run" / "checkpoints")[0].name.startswith("step-00000005-")
+    result = train(config, tmp_path / "run")  # whatever caused it is gone: on as if nothing had been
+    assert result.loss == pytest.approx(whole.loss, rel=1e-6)
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(tmp_path / "whole"), rtol=1e-6, atol=1e-6)
+
+
+def test_a_rate_far_too_high_ends_with_what_to_do(tiny, tmp_path) -> None:
+    config = tiny(
+        optimizer={"lr": 1e30, "clip": None, "weight_decay": 0.0},
+        schedule={"epochs": 4, "warm_up": 0.0, "name": "constant"},
+        loss={"name": "softmax", "options": {}},
+    )
+    with pytest.raises(TrainingError, match=r"NaN or infinity in .*(lower|clip).*start again"):
+        train(config, tmp_path / "run")
+
+
+def test_fp16_overflows_shrink_the_scale_and_the_run_goes_on(tiny, losses, tmp_path) -> None:
+    result = train(tiny(loop={"precision": "fp16"}), tmp_path / "run")
+    assert result.stopped == "finished"
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any(line["norm"] is None for line in lines)  # 65,536 times the gradient is too much for half precision
+    assert any(line["norm"] is not None for line in lines)
+
+
+def test_another_config_is_refused_with_what_differs(tiny, tmp_path) -> None:
+    train(tiny(), tmp_path / "run")
+    with pytest.raises(InputError) as caught:
+        train(tiny(optimizer={"lr": 0.01}), tmp_path / "run")
+    assert "optimizer.lr: 0.05 -> 0.01" in str(caught.value)
+    assert train(tiny(loop={"keep": 1}), tmp_path / "run").loss is None  # how the machine runs it may differ
+    assert train(tiny(optimizer={"lr": 0.01}), tmp_path / "run", resume=False).step == 8
+
+
+def test_other_data_is_refused(tiny, people, stop_after, tmp_path) -> None:
+    shutil.copytree(people, tmp_path / "people")
+    config = tiny(data={"sources": [{"path": str(tmp_path / "people"), "aligned": True}]})
+    stop_after(3)
+    train(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "people" / "person0")
+    stop_after(None)
+    with pytest.raises(TrainingError, match="its data has changed"):
+        train(config, tmp_path / "run")
+
+
+def test_two_runs_do_not_share_a_folder(tiny, monkeypatch, tmp_path) -> None:
+    def second(*_given, **_named):
+        monkeypatch.undo()
+        train(tiny(), tmp_path / "run")
+
+    monkeypatch.setattr(trainer, "_Trainer", second)
+    with pytest.raises(TrainingError, match="another run is writing here"):
+        train(tiny(), tmp_path / "run")
+
+
+class Scripted:
+    """Stands in for a set of pairs: accuracies one after another."""
+
+    def __init__(self, values) -> None:
+        self._values = iter(values)
+
+    def __call__(self, embed) -> Accuracy:
+        assert callable(embed)
+        return Accuracy("scripted", next(self._values), 0.01, 0.5, 0.01, 100, 0)
+
+
+def test_the_best_is_kept_and_training_stops_when_nothing_gets_better(tiny, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(trainer, "made_measures", lambda *_: [Scripted([0.5, 0.7, 0.6, 0.65, 0.9])])
+    config = tiny(schedule={"epochs": 5}, measure={"patience": 2, "first": True})
+    result = train(config, tmp_path / "run")
+    assert result.stopped == "early stop"
+    assert result.epoch == 3
+    assert result.best["accuracy"] == 0.7
+    assert result.best["epoch"] == 1
+    assert network_facts(tmp_path / "run" / "best")["facts"]["epoch"] == 1
+    assert network_facts(tmp_path / "run" / "last")["facts"]["epoch"] == 3
+    assert train(config, tmp_path / "run").stopped == "early stop"
+
+
+def test_a_budget_of_minutes_ends_the_run_at_a_rate_of_almost_nothing(tiny, monkeypatch, tmp_path) -> None:
+    clock = [0.0]
+
+    def tick() -> float:
+        clock[0] += 0.5
+        return clock[0]
+
+    monkeypatch.setattr(trainer.time, "monotonic", tick)
+    result = train(tiny(schedule={"epochs": 50, "minutes": 1.0}), tmp_path / "run")
+    assert result.stopped == "finished"
+    assert 4 < result.step < 200
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["lr"] < 0.1 * max(line["lr"] for line in lines)
+
+
+def test_softmax_first_then_triplets_from_its_weights(tiny, stop_after, tmp_path) -> None:
+    first = tiny(loss={"name": "softmax", "options": {}}, schedule={"epochs": 1}).to_dict()
+    first["data"]["sources"] = []
+    config = tiny(
+        loss={"name": "triplet", "options": {}},
+        data={"sampler": {"name": "pk", "people": 3, "each": 4}},
+        schedule={"epochs": 1},
+        optimizer={"lr": 0.0},
+        before=first,
+    )
+    stop_after(2)
+    assert train(config, tmp_path / "run").stopped == "interrupted"  # within the first
+    stop_after(None)
+    result = train(config, tmp_path / "run")
+    assert result.stopped == "finished"
+    before, after = (load_network(tmp_path / p).state_dict() for p in ("run/before/best", "run/last"))
+    assert all(torch.equal(before[name], after[name]) for name in before if "num_batches" not in name)  # rate 0
+
+
+def test_centres_at_class_means_lower_the_first_loss(tiny, losses, tmp_path) -> None:
+    told = Told()
+    train(tiny(), tmp_path / "random")
+    train(tiny(loss={"centres": "class-means"}), tmp_path / "means", display=told)
+    assert "class centres start at the means of 6 people" in told.said
+    assert losses(tmp_path / "means")[0] < losses(tmp_path / "random")[0]
