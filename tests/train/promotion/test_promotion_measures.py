@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason='needs PyTorch: pip install "mien[train]"')
+pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError
 from mien.evaluate.metrics.bootstrap import bootstrap_tar_difference, listed_subject_pairs
