@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ from mien.data import recordio, tfrecord
 from mien.data.samples import Sample
 from mien.errors import InputError, NotFoundError
 from mien.images import save
+from mien.models.session import available_cores
 from mien.prepare.packing import pack, read_packed, unpack
+from mien.prepare.reencoding import Reencoding
 from mien.types import Image
 
 SUFFIXES = ["rec", "tfrecord", "tar", "parquet"]
@@ -52,6 +56,37 @@ def test_there_and_back_byte_for_byte(folder, tmp_path, suffix, shard_bytes):
     again = unpack(tmp_path / f"set [1].{suffix}", tmp_path / "out")  # a stopped run goes on
     assert again.samples == 9
     assert not list(tmp_path.glob("**/.mien-*"))
+
+
+def test_changed_pictures_keep_their_order_and_are_made_as_they_are_needed(folder, tmp_path):
+    seen, most = [], 0
+
+    def change(data, path):
+        nonlocal most
+        most = max(most, len(begun) - len(seen))
+        begun.append(path)
+        time.sleep(0.01 * (len(begun) % 3))  # some take longer than those after them
+        return data[:3] + path.name.encode(), ".jpg"
+
+    begun = []
+    for i in range(60):
+        (folder / "Ada Lovelace" / f"more {i}.jpg").write_bytes(b"\xff\xd8\xff")
+    packed = pack(folder, tmp_path / "set.tar", change=change, advance=seen.append)
+    samples = list(read_packed(tmp_path / "set.tar"))
+    assert packed.samples == len(samples) == len(begun) == 69
+    original = list(read_packed(pack(folder, tmp_path / "kept.tar").files[0]))
+    assert [s.label for s in samples] == [s.label for s in original]
+    for sample, kept in zip(samples, original, strict=True):
+        assert sample.key == f"{kept.key.rpartition('.')[0]}.jpg"
+        assert bytes(sample.picture).endswith(kept.key.rpartition("/")[2].encode())
+    assert most <= 8 * available_cores() + 1
+
+
+def test_a_picture_that_cannot_be_changed_is_named_and_nothing_is_left(folder, tmp_path):
+    (folder / "Ada Lovelace" / "broken.jpg").write_bytes(b"\xff\xd8\xff and no more")
+    with pytest.raises(InputError, match=r"broken\.jpg"):
+        pack(folder, tmp_path / "set.rec", change=Reencoding())
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
 def test_a_failure_leaves_nothing_behind(folder, tmp_path):

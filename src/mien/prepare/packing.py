@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import IO, TYPE_CHECKING, Final, Literal, TypeAlias, cast, get_args
 
 from mien.data.parquet import read_parquet, write_parquet
 from mien.data.recordio import read_recordio, write_recordio
@@ -16,9 +19,11 @@ from mien.data.shards import read_shard, write_shard
 from mien.data.tfrecord import read_tfrecord, write_tfrecord
 from mien.errors import InputError, NotFoundError
 from mien.images import MAX_BYTES, people_of, person_name
+from mien.models.session import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     Advance: TypeAlias = Callable[[int], None]
 
@@ -34,6 +39,7 @@ _SUFFIXES: Final[dict[str, PackFormat]] = {
     ".parquet": "parquet",
 }
 _PEOPLE: Final = ".people.txt"
+_AHEAD: Final = 8  # pictures a thread that are re-encoded or wait for their turn
 
 
 @dataclass(slots=True)
@@ -47,17 +53,45 @@ class _Source:
 
     def __iter__(self) -> Iterator[Sample]:
         keys: set[str] = set()
+        for label, person, path, data, suffix in self._read() if self.change is None else self._changed():
+            key = _key(path, self.root)
+            if suffix is not None:
+                key = str(PurePosixPath(key).with_suffix(suffix))
+            if key in keys:
+                raise InputError(f"{path}: another picture would be packed as {key} too; rename one of them")
+            keys.add(key)
+            self.count += 1
+            yield Sample(safe_key(key, str(path)), label, person, data)
+
+    def _pictures(self) -> Iterator[tuple[int, str, Path]]:
         for label, (person, pictures) in enumerate(self.people):
             for path in pictures:
-                data, key = _read(path), PurePosixPath(*path.relative_to(self.root).parts)
-                if self.change is not None:
-                    data, suffix = self.change(data, path)
-                    key = key.with_suffix(suffix)
-                if str(key) in keys:
-                    raise InputError(f"{path}: another picture would be packed as {key} too; rename one of them")
-                keys.add(str(key))
-                self.count += 1
-                yield Sample(safe_key(str(key), str(path)), label, person, data)
+                yield label, person, path
+
+    def _read(self) -> Iterator[tuple[int, str, Path, bytes, str | None]]:
+        return ((*picture, _read(picture[2]), None) for picture in self._pictures())
+
+    def _changed(self) -> Iterator[tuple[int, str, Path, bytes, str | None]]:
+        """Decoding and encoding let go of the interpreter: threads use all cores; some pictures a thread are held."""
+        cores = available_cores()
+        waiting: deque[tuple[tuple[int, str, Path], Future[tuple[bytes, str]]]] = deque()
+        with ThreadPoolExecutor(cores, thread_name_prefix="mien") as pool:
+            try:
+                for picture in self._pictures():
+                    waiting.append((picture, pool.submit(self._change, picture[2])))
+                    if len(waiting) >= _AHEAD * cores:
+                        first, done = waiting.popleft()
+                        yield (*first, *done.result())
+                while waiting:
+                    first, done = waiting.popleft()
+                    yield (*first, *done.result())
+            finally:
+                for _, future in waiting:  # one failed, or nobody wants the rest
+                    future.cancel()
+
+    def _change(self, path: Path) -> tuple[bytes, str]:
+        change = cast("Callable[[bytes, Path], tuple[bytes, str]]", self.change)
+        return change(_read(path), path)
 
 
 def format_of(path: Path) -> PackFormat:
@@ -85,7 +119,8 @@ def pack(
         folder: the people.
         path: .rec (with .idx and .lst beside it), .tfrecord, .tar (WebDataset), or .parquet.
         shard_bytes: begin a new file (NAME-00001.tar, ...) after about so many bytes of pictures; not for .rec.
-        change: gives other bytes, and the suffix for them, in place of a picture's; see `mien.prepare.reencoding`.
+        change: gives other bytes, and the suffix for them, in place of a picture's; see `mien.prepare.reencoding`. It
+            is called from several threads at once.
         advance: called with 1 after each picture.
 
     Raises:
@@ -273,11 +308,21 @@ def _names_beside(path: Path) -> Sequence[str]:
         return []
 
 
+def _key(path: Path, root: Path) -> str:
+    """The path below `root`, with forward slashes."""
+    text, base = os.fspath(path), os.path.join(root, "")  # noqa: PTH118
+    below = text[len(base) :] if text.startswith(base) else str(path.relative_to(root))
+    return below if os.sep == "/" else below.replace(os.sep, "/")
+
+
 def _read(path: Path) -> bytes:
     try:
-        if not path.is_file() or not 0 < path.stat().st_size <= MAX_BYTES:
+        # Looked at before it is opened, for opening a device or a pipe may do something.
+        status = os.stat(path)  # noqa: PTH116 (of thousands of small files, every call more is a good part of the time)
+        if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_BYTES:
             raise InputError(f"{path}: expected a picture of 1 to {MAX_BYTES:,} bytes")
-        return path.read_bytes()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 

@@ -44,7 +44,7 @@ class Reencoding:
 
     def __call__(self, data: bytes, path: Path) -> tuple[bytes, str]:
         """The new bytes, and their suffix."""
-        pixels = decode(data).pixels
+        pixels = decode(data, name=str(path)).pixels
         height, width = pixels.shape[:2]
         if self.side is not None and self.side < min(height, width):
             factor = self.side / min(height, width)
