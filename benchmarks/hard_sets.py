@@ -1,0 +1,172 @@
+"""How well a model still knows people in bad pictures: LFW View 1, the second picture of each pair made worse.
+
+    python benchmarks/hard_sets.py $MIEN_DATA/lfw --lists $MIEN_DATA/lists                       # the default model
+    python benchmarks/hard_sets.py $MIEN_DATA/lfw --lists $MIEN_DATA/lists --model default --model runs/fine
+
+Sets: clean; grey; low resolution (the face is 20 pixels wide); mesh (a watermark as over copies of ID photos); blur
+(of focus and of movement); profile (the face turned away by 40 to 55 degrees, as if it were a cylinder). What is drawn
+by chance comes from the picture's name, so the sets are the same everywhere. Faces are found once, in the untouched
+picture: the sets measure the embedding and not the detector.
+
+Printed for each set: accuracy on pairsDevTest at the threshold that is best on pairsDevTrain; and TAR at FAR 1e-3 over
+all couples of an untouched and a worse picture in View 1. Writes benchmarks/results/hard_sets.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from accuracy import best_threshold, read_pairs, tar_at
+
+import mien
+from mien.images.augment import blur, draw_mesh, grey, lower_resolution, random_mesh
+from mien.images.decode import decode
+from mien.models import catalogue
+from mien.recognizer import open_embedder
+from mien.types import Faces
+
+HERE = Path(__file__).resolve().parent
+FACE_WIDTH = 20  # pixels, in the set of low resolution
+CHUNK = 64
+Worse = tuple[np.ndarray, Faces]
+"""A picture, and where its face is now."""
+
+
+def turned_away(picture: np.ndarray, faces: Faces, yaw: float) -> tuple[np.ndarray, Faces]:
+    """The picture with the face turned by `yaw` radians, as if head and surroundings were painted on a cylinder.
+
+    The axis runs through the middle of the eyes and of the mouth; the radius is 1.25 times the distance of the eyes.
+    What would come round from behind is the edge of what was visible. Landmarks turn with the face.
+    """
+    points = faces.landmarks[0].astype(np.float64)
+    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+    radius = 1.25 * float(np.linalg.norm(points[1] - points[0]))
+    down = (mouth - eyes) / max(float(np.linalg.norm(mouth - eyes)), 1e-6)
+    across = np.array([down[1], -down[0]])
+    height, width = picture.shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    along = (x - eyes[0]) * across[0] + (y - eyes[1]) * across[1]
+    # Where the cylinder is looked at and where it was painted; beyond its edge the surroundings stay.
+    painted = radius * np.sin(np.clip(angle_of(along, radius) + yaw, -np.pi / 2, np.pi / 2))
+    move = np.where(np.abs(along) < radius, painted - along, 0)
+    maps = (x + move * across[0]).astype(np.float32), (y + move * across[1]).astype(np.float32)
+    out = cv2.remap(picture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    before = (points - eyes) @ across
+    after = radius * np.sin(np.clip(angle_of(before, radius) - yaw, -np.pi / 2, np.pi / 2))
+    turned = points + (after - before)[:, None] * across
+    return out, Faces(faces.boxes, faces.scores, turned[None].astype(np.float32))
+
+
+def angle_of(along: np.ndarray, radius: float) -> np.ndarray:
+    return np.arcsin(np.clip(along / radius, -1, 1))
+
+
+def face_width(faces: Faces) -> float:
+    return float(faces.boxes[0, 2] - faces.boxes[0, 0])
+
+
+def low(picture: np.ndarray, faces: Faces, rng: np.random.Generator) -> Worse:
+    side = round(min(picture.shape[:2]) * FACE_WIDTH / face_width(faces))
+    return (lower_resolution(picture, max(side, 1)) if side < min(picture.shape[:2]) else picture), faces
+
+
+def meshed(picture: np.ndarray, faces: Faces, rng: np.random.Generator) -> Worse:
+    return draw_mesh(picture, random_mesh(rng)), faces
+
+
+def blurred(picture: np.ndarray, faces: Faces, rng: np.random.Generator) -> Worse:
+    width = face_width(faces)
+    return blur(picture, 0.02 * width, motion=0.06 * width, angle=rng.uniform(0, np.pi)), faces
+
+
+def profile(picture: np.ndarray, faces: Faces, rng: np.random.Generator) -> Worse:
+    return turned_away(picture, faces, np.deg2rad(rng.uniform(40, 55)) * rng.choice([-1, 1]))
+
+
+SETS: dict[str, Callable[[np.ndarray, Faces, np.random.Generator], Worse]] = {
+    "clean": lambda picture, faces, rng: (picture, faces),
+    "grey": lambda picture, faces, rng: (grey(picture), faces),
+    "low resolution": low,
+    "mesh": meshed,
+    "blur": blurred,
+    "profile": profile,
+}
+
+
+def main_faces(paths: list[str]) -> dict[str, Faces]:
+    """The main face of each picture, from the default detector."""
+    found = {}
+    for analysis in mien.Recognizer().analyze(paths, embed=False):
+        if len(analysis.faces):
+            k = analysis.main()
+            faces = analysis.faces
+            found[analysis.source] = Faces(faces.boxes[[k]], faces.scores[[k]], faces.landmarks[[k]])
+    return found
+
+
+def worse(name: str, path: str, faces: Faces) -> Worse:
+    """The picture of the set, and where its face is."""
+    rng = np.random.default_rng(zlib.crc32(f"{name}/{Path(path).name}".encode()))
+    return SETS[name](decode(path).pixels, faces, rng)
+
+
+def embed(embedder, name: str, found: dict[str, Faces]) -> dict[str, np.ndarray]:
+    """The embedding of each picture of the set."""
+    vectors: dict[str, np.ndarray] = {}
+    rest: Iterator[str] = iter(found)
+    while chunk := list(islice(rest, CHUNK)):
+        chips = np.concatenate([embedder.chips(*worse(name, path, found[path])) for path in chunk])
+        vectors |= dict(zip(chunk, embedder.embed(chips), strict=True))
+    return vectors
+
+
+def scores(pairs: list[tuple[str, str]], clean: dict[str, np.ndarray], bad: dict[str, np.ndarray]) -> np.ndarray:
+    return np.array([float(clean[a] @ bad[b]) if a in clean and b in bad else -1.0 for a, b in pairs])
+
+
+def measured(lists, clean, bad) -> dict[str, float]:
+    """Accuracy on the test list, and TAR at FAR 1e-3 over all couples of an untouched and a worse picture."""
+    (train, train_same), (test, test_same) = lists
+    threshold = best_threshold(scores(train, clean, bad), train_same)
+    accuracy = float(((scores(test, clean, bad) >= threshold) == test_same).mean())
+    paths = sorted(clean)
+    person = np.unique([Path(path).parent.name for path in paths], return_inverse=True)[1]
+    table = np.stack([clean[path] for path in paths]) @ np.stack([bad[path] for path in paths]).T
+    other = ~np.eye(len(paths), dtype=bool)
+    same = person[:, None] == person[None, :]
+    return {"accuracy": accuracy, "tar_at_1e-3": tar_at(table[same & other], table[~same], 1e-3)[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="LFW's folder: Name/Name_0001.jpg")
+    parser.add_argument("--lists", type=Path, required=True, help="folder of View 1's lists")
+    parser.add_argument("--model", action="append", help="a model's name, card or run folder; default: the default one")
+    parser.add_argument("--preset", choices=["fast", "accurate"], default="fast")
+    options = parser.parse_args()
+
+    lists = [read_pairs(options.lists / f"pairsDev{part}.txt", options.folder)[:2] for part in ("Train", "Test")]
+    found = main_faces(sorted({path for pairs, _ in lists for pair in pairs for path in pair}))
+    report: dict[str, object] = {"machine": platform.platform(), "preset": options.preset, "pictures": len(found)}
+    for model in options.model or ["default"]:
+        card = None if model == "default" else catalogue.get(model)
+        embedder = open_embedder(card, options.preset)
+        rows: dict[str, dict[str, float]] = {}
+        clean = embed(embedder, "clean", found)
+        for name in SETS:
+            rows[name] = measured(lists, clean, clean if name == "clean" else embed(embedder, name, found))
+            print(f"{model:20s} {name:15s} " + "  ".join(f"{k} {v:.4f}" for k, v in rows[name].items()), flush=True)
+        report[model] = rows
+    (HERE / "results" / "hard_sets.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
