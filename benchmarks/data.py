@@ -6,8 +6,12 @@
 
 Contenders of a round run in turn, each in a fresh process, so that drift of the machine hits all alike; the order
 changes from round to round. Loading the models is not timed. Packing reads what was read before (the page cache), so
-disks count on the writing side only. `files` makes small JPEG files that differ in their last bytes: a tenth of them
-show a face. What a killed run had told of must be in the manifest, and in the end every file once.
+disks count on the writing side only. What bounds packing stands beside it: the same bytes read and written alone, and
+for re-encoding the codec alone, on one core. `cpu` figures are of the whole process and move little on a busy machine.
+Disks move much: ext4 is slow near files that were deleted minutes ago, so what a new folder with a file in it takes is
+told (`new_file_us`); above 100 or so, wait, or give another `--work`. `files` makes small JPEG files that differ in
+their last bytes: a tenth of them show a face. What a killed run had told of must be in the manifest, and in the end
+every file once.
 Writes its sections of benchmarks/results/data.json.
 """
 
@@ -32,6 +36,7 @@ ENGINE, CROP = "engine: decoding and detection", "crop"
 
 CHILD = """
 import json, os, resource, shutil, sys, time
+import numpy as np
 from pathlib import Path
 what, source, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 
@@ -68,6 +73,32 @@ def pack(paths, recognizer):
     from mien.prepare.packing import pack
     return pack(source, target).samples
 
+def bytes_alone(paths, recognizer):
+    # What any packing must do at least: read every file, write one, and wait for the disk.
+    with open(target, "wb") as file:
+        for path in paths:
+            with open(path, "rb") as picture:
+                file.write(picture.read())
+        file.flush()
+        os.fsync(file.fileno())
+    return len(paths)
+
+def reencode(paths, recognizer):
+    from mien.prepare.packing import pack
+    from mien.prepare.reencoding import Reencoding
+    return pack(source, target, change=Reencoding(side=112, quality=95)).samples
+
+def codec_alone(paths, recognizer):
+    # What re-encoding must do at least, on one core: the decoder, the scaling and the encoder, no writing.
+    import cv2
+    cv2.setNumThreads(1)
+    for path in paths:
+        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        factor = 112 / min(picture.shape[:2])
+        size = tuple(round(side * factor) for side in picture.shape[1::-1])
+        cv2.imencode(".jpg", cv2.resize(picture, size, interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return len(paths)
+
 from mien.images import list_images
 listed = time.perf_counter()
 paths = list_images(source)
@@ -78,19 +109,27 @@ if what in ("engine", "crop", "told", "silent"):
     from mien.prepare.cropping import crop as _warm
     recognizer = Recognizer("fast")
     list(recognizer.analyze(paths[:4], embed=False))
-if what == "pack":
-    import mien.prepare.packing
+if what in ("pack", "reencode"):
+    import mien.prepare.packing, mien.prepare.reencoding
     if target.suffix == ".parquet":
         import pyarrow.parquet
-work = {"engine": engine, "crop": crop, "told": told, "silent": told, "pil": pil, "copy": copy, "pack": pack}[what]
-before = os.times()
+if what == "codec_alone":
+    import cv2
+if what == "pil":
+    from PIL import Image, JpegImagePlugin
+work = {
+    "engine": engine, "crop": crop, "told": told, "silent": told, "pil": pil, "copy": copy, "pack": pack,
+    "bytes_alone": bytes_alone, "reencode": reencode, "codec_alone": codec_alone,
+}[what]
+own = time.thread_time()
+before = time.process_time()
 start = time.perf_counter()
 count = work(paths, recognizer)
 wall = time.perf_counter() - start
-after = os.times()
-cpu = after.user + after.system - before.user - before.system
+cpu = time.process_time() - before
+own = time.thread_time() - own
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps(dict(wall=wall, cpu=cpu, count=count, photos=len(paths), listed=listed, peak_mib=peak)))
+print(json.dumps(dict(wall=wall, cpu=cpu, main=own, count=count, photos=len(paths), listed=listed, peak_mib=peak)))
 """
 
 
@@ -109,6 +148,16 @@ def some_photos(folder: Path, count: int, target: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(photo, place)
     return target
+
+
+def new_file_us(work: Path) -> int:
+    """What the file system takes for a new folder with a small file in it."""
+    began = time.perf_counter()
+    for i in range(200):
+        place = work / "probe" / str(i)
+        place.mkdir(parents=True)
+        (place / "file").write_bytes(bytes(6000))
+    return round((time.perf_counter() - began) / 200 * 1e6)
 
 
 def middle(values: list[float]) -> float:
@@ -146,29 +195,42 @@ def measure_pack(folder: Path, photos: int, rounds: int, work: Path) -> dict:
     size = sum(p.stat().st_size for p in source.rglob("*.jpg")) / 1e6
     names = ["set.rec", "set.tfrecord", "set.tar", "set.parquet"]
     contenders = {name: ("pack", name) for name in names} | {
+        "bytes alone": ("bytes_alone", "bytes"),
         "file copy": ("copy", "copied"),
+        "re-encoded set.rec": ("reencode", "smaller.rec"),
+        "codec alone, one core": ("codec_alone", "nothing"),
         "PIL loop": ("pil", "pil"),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     cpu: dict[str, list[float]] = {name: [] for name in contenders}
+    pictures = sum(1 for _ in source.rglob("*.jpg"))
     for number in range(rounds):
+        made = work / f"made-{number}"  # kept until the end, see `measure_crop`
+        made.mkdir()
         order = list(contenders)[number % len(contenders) :] + list(contenders)[: number % len(contenders)]
         for name in order:
             what, place = contenders[name]
-            run = child(what, source, work / place)
+            run = child(what, source, made / place)
             seconds[name].append(run["wall"])
             cpu[name].append(run["cpu"])
-            for made in [*work.glob("set*"), work / "copied", work / "pil"]:
-                shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
     speed = {name: middle([size / s for s in all_]) for name, all_ in seconds.items()}
+
+    def to(other: str) -> dict[str, float]:
+        """Median over rounds of how many times faster."""
+        return {
+            name: middle([o / s for s, o in zip(seconds[name], seconds[other], strict=True)]) for name in contenders
+        }
+
     return {
-        "pictures": sum(1 for _ in source.rglob("*.jpg")),
+        "pictures": pictures,
         "megabytes": round(size, 1),
         "rounds": rounds,
         "megabytes_per_second": speed,
-        "to_the_PIL_loop": {name: round(speed[name] / speed["PIL loop"], 2) for name in speed},
-        "to_a_file_copy": {name: round(speed[name] / speed["file copy"], 2) for name in speed},
-        "cpu_share": {name: middle([c / s for c, s in zip(cpu[name], seconds[name], strict=True)]) for name in speed},
+        "cpu_us_a_picture": {name: round(1e6 * statistics.median(all_) / pictures) for name, all_ in cpu.items()},
+        "to_the_PIL_loop": to("PIL loop"),
+        "to_the_bytes_alone": {name: share for name, share in to("bytes alone").items() if name in names},
+        "to_the_codec_alone": {"re-encoded set.rec": to("codec alone, one core")["re-encoded set.rec"]},
+        "cpu_to_wall": {name: middle([c / s for c, s in zip(cpu[name], seconds[name], strict=True)]) for name in speed},
     }
 
 
@@ -206,6 +268,9 @@ def measure_files(folder: Path, files: int, kills: int, work: Path) -> dict:
             "files": files - before,
             "files_per_second": round((files - before) / run["wall"], 1),
             "cpu_to_wall": round(run["cpu"] / run["wall"], 3),
+            "cpu_ms_a_file": round(1000 * run["cpu"] / (files - before), 3),
+            # Listing what stands, naming, the manifest: what no worker does.
+            "share_of_the_main_thread": round(run["main"] / run["cpu"], 3),
             "peak_mib": round(run["peak_mib"]),
         },
         "run_with_nothing_to_do": {
@@ -318,7 +383,8 @@ def main() -> None:
     for name in options.only.split(","):
         load = round(os.getloadavg()[0], 1)
         with tempfile.TemporaryDirectory(dir=options.work) as folder:
-            result[name] = {**measures[name](Path(folder)), "load_before": load}
+            cost = new_file_us(Path(folder))
+            result[name] = {**measures[name](Path(folder)), "load_before": load, "new_file_us": cost}
         print(name, json.dumps(result[name], indent=1), flush=True)
     cores = len(os.sched_getaffinity(0))
     result["machine"] = {"cores": cores, "python": platform.python_version(), "system": platform.system()}
