@@ -17,7 +17,7 @@ import numpy as np
 
 from mien.errors import GalleryError, GalleryModelError, InputError, UnsupportedError
 from mien.gallery.migration import BothModels, confirm, stage
-from mien.match import calibration_for
+from mien.match.calibration import calibration_for
 from mien.train.promotion_judging import Gain, Judgement, Verdict, judge, judge_pairs
 
 if TYPE_CHECKING:

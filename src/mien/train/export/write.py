@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -21,6 +20,7 @@ from mien.train.export.calibrations import write_calibrations
 from mien.train.export.card_file import card_values, looks_as_default, write_card
 from mien.train.export.faces import aligned_faces, example_faces
 from mien.train.export.graph import MAX_DIFFERENCE, MIN_COSINE, Agreement, check_graph, graph_input, to_onnx
+from mien.train.export.placing import MARK, need_ours, put_in_place
 from mien.train.export.readme import readme
 from mien.train.export.run_folder import Run, model_name, read_run
 from mien.train.export.variants import VARIANTS, to_fp16, to_int8
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from mien.types import Pixels
 
 __all__ = ["ExportSettings", "Exported", "export_run"]
-
-MARK: Final = "export.json"
-"""The file by which a folder is known to be an export, and may be replaced by the next one."""
 
 _NOISE: Final = 8
 _TIMED: Final = 8
@@ -128,7 +125,7 @@ def export_run(
     settings = settings or ExportSettings()
     run = read_run(Path(run_folder), part=settings.part)
     target = Path(out) if out is not None else run.folder / "export"
-    _need_ours(target)
+    need_ours(target)
     pairs = _pairs(settings)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +135,7 @@ def export_run(
     try:
         made = _Writer(run, draft, settings, say).write(pairs)
         draft.chmod(0o755)
-        _swap(draft, target)
+        put_in_place(draft, target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -319,31 +316,3 @@ def _pairs(settings: ExportSettings) -> PairSet | None:
     from mien.evaluate.protocols import LfwPairs
 
     return LfwPairs(settings.pairs, settings.images).read()
-
-
-def _need_ours(target: Path) -> None:
-    """Raises InputError unless the place is free, or holds an export."""
-    if not target.exists() and not target.is_symlink():
-        return
-    if target.is_symlink() or not target.is_dir():
-        raise InputError(f"{target}: expected a folder to write to, or none")
-    if any(target.iterdir()) and not (target / MARK).is_file():
-        raise InputError(f"{target}: holds something that `mien export` did not write; choose another place with --out")
-
-
-def _swap(draft: Path, target: Path) -> None:
-    """Put the draft in place of the target; what was there is gone only when that has worked."""
-    if not target.exists():
-        draft.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    try:
-        target.rename(old / "old")
-        try:
-            draft.rename(target)
-        except OSError:
-            with contextlib.suppress(OSError):
-                (old / "old").rename(target)
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
