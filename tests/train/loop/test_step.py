@@ -174,8 +174,8 @@ def test_smaller_pictures_are_resized_and_nets_that_cannot_are_named(tiny) -> No
     small = network_input(flat, spec, 16)
     assert small.shape == (2, 3, 16, 16)
     torch.testing.assert_close(small, torch.full_like(small, (100 - 127.5) / 127.5))
-    config = tiny(schedule={"sizes": [[0, 16], [0.5, 32]]})
-    with pytest.raises(InputError, match="does not take pictures of 16 pixels"):
+    config = tiny(schedule={"sizes": [[0, 32], [0.5, 64]]})  # its last map would be 2 x 2
+    with pytest.raises(InputError, match="does not take pictures of 64 pixels"):
         check_sizes(made_network(config.network, 0), config, torch.device("cpu"))
 
 

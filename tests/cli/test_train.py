@@ -1,0 +1,130 @@
+"""`mien train`: recipes listed, configs shown, runs made, stopped and planned."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from mien.cli import main
+
+SMALL = [
+    "network.name=iresnet-small", "network.size=32", "network.dim=16", "network.options.norm=group",
+    "network.options.widths=[8, 8, 8, 8]", "network.options.blocks=[1, 1, 1, 1]", "data.batch=8", "data.workers=0",
+    "schedule.epochs=2", "loop.threads=1", "loop.precision=fp32", "loop.tensorboard=false", "loop.log_steps=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root, draw = tmp_path_factory.mktemp("cli-people"), np.random.default_rng(0)
+    for person in range(4):
+        (root / f"p{person}").mkdir()
+        for k in range(4):
+            picture = np.clip(60 * person + draw.normal(0, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(root / f"p{person}" / f"{k}.png"), picture)
+    return root
+
+
+@pytest.fixture
+def arguments(folder, tmp_path):
+    sets = [part for setting in SMALL for part in ("--set", setting)]
+    return ["train", "small-cpu", "--data", str(folder), "--aligned", "--out", str(tmp_path / "run"), *sets]
+
+
+def test_recipes_are_listed(capsys) -> None:
+    assert main(["train", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "small-cpu" in shown
+    assert "softmax-then-triplet" in shown
+    assert main(["train", "--list", "--json"]) == 0
+    assert "arcface" in json.loads(capsys.readouterr().out)
+
+
+def test_a_config_is_shown_and_read_again(capsys, arguments, tmp_path) -> None:
+    assert main([*arguments, "--show"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["data"]["batch"] == 8
+    (tmp_path / "mine.json").write_text(json.dumps(shown))
+    assert main(["train", str(tmp_path / "mine.json"), "--show"]) == 0
+    assert json.loads(capsys.readouterr().out) == shown
+
+
+def test_a_run_ends_with_a_result_and_is_not_made_twice(capsys, arguments, tmp_path) -> None:
+    assert main([*arguments, "--json"]) == 0
+    out = capsys.readouterr()
+    result = json.loads(out.out)
+    assert (result["stopped"], result["step"], result["people"]) == ("finished", 4, 4)
+    assert "step 4/4" in out.err
+    assert (tmp_path / "run" / "best" / "network.safetensors").exists()
+    assert main(arguments) == 0
+    out = capsys.readouterr()
+    assert "4 steps" in out.out
+    assert "goes on after step 4" in out.err
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--set", "optimizer.lrr=1"], "did you mean lr"),
+        (["--set", "loss.name=arkface"], "did you mean arcface"),
+        (["--set", "loss.options.margni=1"], "did you mean margin"),
+        (["--set", "network.name=resnet1"], "resnet1"),
+        (["--set", "data.augment.flp=1"], "did you mean flip"),
+        (["--set", "data.batch=7000"], "batch"),
+        (["--pairs", "x.txt"], "--images"),
+        (["--threshold-pairs", "x.txt"], "--pairs"),
+        (["--set", "network.frozen=['nothing']"], "no stage"),
+    ],
+)
+def test_mistakes_end_with_2_and_say_what_to_do(capsys, arguments, more, says) -> None:
+    assert main([*arguments, *more]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_recipe_data_and_a_folder_are_asked_for(capsys, arguments) -> None:
+    for given, says in ((["train"], "--list"), (["train", "small-cpu"], "--out"), (["train", "arc"], "arcface")):
+        assert main(given) == 2
+        assert says in capsys.readouterr().err
+    assert main(["train", "small-cpu", "--out", arguments[6]]) == 2
+    assert "--data" in capsys.readouterr().err
+
+
+def test_a_plan_tells_what_is_needed_and_trains_nothing(capsys, arguments, tmp_path) -> None:
+    assert main([*arguments, "--plan"]) == 0
+    table = capsys.readouterr().out
+    assert "activations" in table
+    assert "fits" in table
+    assert main([*arguments, "--plan", "--json", "--processes", "2"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["people"], plan["pictures"], plan["processes"], plan["at_once"]) == (4, 16, 2, 4)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_leaves_a_checkpoint_and_130(arguments, tmp_path) -> None:
+    endless = [*arguments, "--set", "schedule.epochs=100000"]
+    command = [sys.executable, "-m", "mien", *endless]
+    running = subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        while running.poll() is None and (not metrics.exists() or metrics.read_bytes().count(b"\n") < 3):
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode == 130, err
+    assert "the same command goes on from there" in out
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*.pt"))
