@@ -9,7 +9,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from mien.engine import CHUNK
+from mien.engine import LONGEST_CHUNK
 from mien.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Worker:
 
 def chunk_for(photos: int) -> int:
     """Photos of one batch, by the length of the run alone: the same on one machine, whatever its cores, and on many."""
-    return min(max(photos // _CHUNKS, 1), CHUNK)
+    return min(max(photos // _CHUNKS, 1), LONGEST_CHUNK)
 
 
 def cluster_of(
