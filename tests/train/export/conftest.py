@@ -6,12 +6,11 @@ import json
 
 import pytest
 
-torch = pytest.importorskip("torch", reason='needs PyTorch: pip install "mien[train]"')
-pytest.importorskip("onnxscript", reason='needs onnxscript: pip install "mien[train]"')
-
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -20,6 +19,8 @@ def one_thread():
 
 def make_tiny(seed=0, **options):
     """An iResNet of a few thousand weights, with statistics as training leaves them."""
+    import torch
+
     from mien.train.backbones import build
 
     torch.manual_seed(seed)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-import torch
 
-from mien.errors import InputError, MissingExtraError, ModelError
-from mien.models.session import open_session
-from mien.train.export import graph as graphs
-from mien.train.export.graph import check_graph, graph_input, to_onnx
-from mien.train.export.variants import to_fp16, to_int8
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from mien.errors import InputError, MissingExtraError, ModelError  # noqa: E402
+from mien.models.session import open_session  # noqa: E402
+from mien.train.export import graph as graphs  # noqa: E402
+from mien.train.export.graph import check_graph, graph_input, to_onnx  # noqa: E402
+from mien.train.export.variants import to_fp16, to_int8  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,100 @@
+"""`mien promote` on pictures whose scores are known: judged, let in or not, and told so."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mien.cli import main
+from mien.types import ModelIdentity
+
+pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+
+class Spread:
+    """Embeds squares: a person is the red, a look the green; how far looks lie apart is the model's quality."""
+
+    def __init__(self, plain, noise, name):
+        self._plain, self._noise = plain, noise
+        self.identity = ModelIdentity(name, "accurate", f"{ord(name[0]):02x}" * 32, 32)
+
+    def chips(self, image, faces):
+        return self._plain.chips(image, faces)
+
+    def embed(self, chips):
+        rows = []
+        for person, look in chips[:, 0, 0, 0, :2].astype(int).tolist():
+            centre = np.random.default_rng(person).normal(size=32)
+            rows.append(centre + self._noise * np.random.default_rng((person, look)).normal(size=32))
+        return np.array([row / np.linalg.norm(row) for row in rows], np.float32).reshape(-1, 32)
+
+
+@pytest.fixture
+def place(squares, paint, tmp_path, monkeypatch):
+    """Enrolled and held-out people, and models by name: "old" in use, "good" and "bad" to be judged."""
+    import mien
+    import mien.cli.promote
+    import mien.recognizer
+
+    plain = type(mien.recognizer.DlibResNet())()
+    models = {name: Spread(plain, noise, name) for name, noise in (("old", 1.0), ("good", 0.4), ("bad", 2.0))}
+
+    def made(preset=None, *_given, model=None, **_options):
+        return mien.recognizer.Recognizer("accurate", embedder=models[model])
+
+    monkeypatch.setattr(mien.cli.promote, "make_recognizer", made)
+    monkeypatch.chdir(tmp_path)
+    for person in range(60):
+        folder = "held" if person >= 4 else "people"
+        for look in range(4 if folder == "held" else 2):
+            paint(tmp_path / folder / f"p{person:02}" / f"{look}.png", (person + 1, look))
+    with mien.Gallery.open(tmp_path / "g.db", recognizer=made(model="old")) as known:
+        for person in range(4):
+            known.enrol(f"p{person:02}", sorted((tmp_path / "people" / f"p{person:02}").iterdir()), policy="off")
+    return tmp_path
+
+
+def model_of(place):
+    import mien
+
+    with mien.Gallery.open(place / "g.db") as known:
+        return known.identity.name
+
+
+HELD = ["--gallery", "g.db", "--images", "held", "--originals", "people", "--no-threshold"]
+
+
+def test_a_better_model_is_let_in_and_the_way_back_is_told(place, capsys):
+    assert main(["promote", "good", *HELD, "--dry-run"]) == 0
+    assert "nothing has changed" in capsys.readouterr().out
+    assert model_of(place) == "old"
+    assert main(["promote", "good", *HELD]) == 0
+    assert "mien gallery migrate rollback --gallery" in capsys.readouterr().out
+    assert model_of(place) == "good"
+    assert main(["gallery", "migrate", "rollback", "--gallery", "g.db"]) == 0
+    assert model_of(place) == "old"
+
+
+def test_a_worse_model_is_not_and_the_reason_is_told(place, capsys):
+    assert main(["promote", "bad", *HELD, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["let_in"], found["changed"]) == ("worse", False, False)
+    assert found["gain"]["high"] < 0
+    assert found["people"] == 56
+    assert model_of(place) == "old"
+
+
+def test_what_cannot_be_judged_is_refused(place, capsys):
+    assert main(["promote", "good", "--gallery", "g.db", "--images", "held"]) == 2  # let in, but no thresholds
+    assert "no calibration" in capsys.readouterr().err
+    assert main(["promote", "old", *HELD]) == 2
+    assert "already" in capsys.readouterr().err
+    assert main(["promote", "good", "--gallery", "g.db", "--pairs", "p.txt"]) == 2
+    assert "--images" in capsys.readouterr().err
+    (place / "run").mkdir()
+    (place / "run" / "config.json").write_text(json.dumps({"data": {"sources": [{"path": "held"}]}}))
+    assert main(["promote", "run", *HELD]) == 2
+    assert "was trained on these faces" in " ".join(capsys.readouterr().err.split())
+    assert model_of(place) == "old"
