@@ -110,6 +110,7 @@ def test_a_plan_tells_what_is_needed_and_trains_nothing(capsys, arguments, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_ctrl_c_leaves_a_checkpoint_and_130(arguments, tmp_path) -> None:
     endless = [*arguments, "--set", "schedule.epochs=100000"]

@@ -17,6 +17,8 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[trai
 from mien.train.config import TrainConfig  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("loop_worker.py")
 CASES = {
     "arcface, sgd": {},
