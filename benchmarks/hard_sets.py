@@ -22,12 +22,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from accuracy import best_threshold, read_pairs, tar_at
 
 import mien
-from mien.images.augment import blur, draw_mesh, grey, lower_resolution, random_mesh
+from mien.images.augment import blur, draw_mesh, grey, lower_resolution, random_mesh, turn_away
 from mien.images.decode import decode
 from mien.models import catalogue
 from mien.recognizer import open_embedder
@@ -38,35 +37,6 @@ FACE_WIDTH = 20  # pixels, in the set of low resolution
 CHUNK = 64
 Worse = tuple[np.ndarray, Faces]
 """A picture, and where its face is now."""
-
-
-def turned_away(picture: np.ndarray, faces: Faces, yaw: float) -> tuple[np.ndarray, Faces]:
-    """The picture with the face turned by `yaw` radians, as if head and surroundings were painted on a cylinder.
-
-    The axis runs through the middle of the eyes and of the mouth; the radius is 1.25 times the distance of the eyes.
-    What would come round from behind is the edge of what was visible. Landmarks turn with the face.
-    """
-    points = faces.landmarks[0].astype(np.float64)
-    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
-    radius = 1.25 * float(np.linalg.norm(points[1] - points[0]))
-    down = (mouth - eyes) / max(float(np.linalg.norm(mouth - eyes)), 1e-6)
-    across = np.array([down[1], -down[0]])
-    height, width = picture.shape[:2]
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-    along = (x - eyes[0]) * across[0] + (y - eyes[1]) * across[1]
-    # Where the cylinder is looked at and where it was painted; beyond its edge the surroundings stay.
-    painted = radius * np.sin(np.clip(angle_of(along, radius) + yaw, -np.pi / 2, np.pi / 2))
-    move = np.where(np.abs(along) < radius, painted - along, 0)
-    maps = (x + move * across[0]).astype(np.float32), (y + move * across[1]).astype(np.float32)
-    out = cv2.remap(picture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    before = (points - eyes) @ across
-    after = radius * np.sin(np.clip(angle_of(before, radius) - yaw, -np.pi / 2, np.pi / 2))
-    turned = points + (after - before)[:, None] * across
-    return out, Faces(faces.boxes, faces.scores, turned[None].astype(np.float32))
-
-
-def angle_of(along: np.ndarray, radius: float) -> np.ndarray:
-    return np.arcsin(np.clip(along / radius, -1, 1))
 
 
 def face_width(faces: Faces) -> float:
@@ -88,7 +58,9 @@ def blurred(picture: np.ndarray, faces: Faces, rng: np.random.Generator) -> Wors
 
 
 def profile(picture: np.ndarray, faces: Faces, rng: np.random.Generator) -> Worse:
-    return turned_away(picture, faces, np.deg2rad(rng.uniform(40, 55)) * rng.choice([-1, 1]))
+    yaw = np.deg2rad(rng.uniform(40, 55)) * rng.choice([-1, 1])
+    out, points = turn_away(picture, faces.landmarks[0], yaw)
+    return out, Faces(faces.boxes, faces.scores, points[None])
 
 
 SETS: dict[str, Callable[[np.ndarray, Faces, np.random.Generator], Worse]] = {

@@ -203,3 +203,42 @@ def test_evenings(face):
         assert np.array_equal(a.evened(face, how), picture)
     with pytest.raises(ValueError, match="expected one of none"):
         a.evened(face, "flat")
+
+
+def painted_cylinder(yaw: float, side: int = 120, radius: float = 50.0) -> np.ndarray:
+    """What a camera sees of a cylinder painted with vertical stripes, by the angle of each pixel: the oracle."""
+    x = np.arange(side) - (side - 1) / 2
+    angle = np.arcsin(np.clip(x / radius, -1, 1)) + yaw
+    line = 127 + 100 * np.sin(2 * np.clip(angle, -np.pi / 2, np.pi / 2))  # beyond its edges, their colour
+    return np.repeat(np.repeat(line[None, :, None], side, 0), 3, 2).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("yaw", [-0.8, -0.3, 0.0, 0.5])
+def test_turning_away_shows_what_a_turned_cylinder_shows(yaw: float) -> None:
+    middle, eyes = 59.5, 40.0  # a radius of 1.25 times 40
+    points = np.array(
+        [[middle - eyes / 2, 40], [middle + eyes / 2, 40], [middle, 60], [middle - 15, 80], [middle + 15, 80]],
+        np.float32,
+    )
+    out, moved = a.turn_away(painted_cylinder(0.0), points, yaw)
+    inside = slice(14, 106)  # the very edge is steep
+    assert np.abs(out[:, inside].astype(int) - painted_cylinder(yaw)[:, inside]).max() <= 16
+    # A landmark is found again where its colour is.
+    want = middle + 50 * np.sin(np.clip(np.arcsin((points[:, 0] - middle) / 50) - yaw, -np.pi / 2, np.pi / 2))
+    np.testing.assert_allclose(moved[:, 0], want, atol=1e-3)
+    np.testing.assert_allclose(moved[:, 1], points[:, 1], atol=1e-3)
+
+
+def test_turning_away_and_aligning_again_is_a_cut_by_the_turned_landmarks() -> None:
+    from mien.images.align import similarity, warp
+
+    noise = np.random.default_rng(3).integers(0, 256, (112, 112, 3), np.uint8)
+    face = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 5), None, 0, 255, cv2.NORM_MINMAX)
+    points = np.array([[38, 52], [74, 52], [56, 72], [42, 92], [71, 92]], np.float32)
+    turned, moved = a.turn_away(face, points, 0.6)
+    again, stay = a.turn_away(face, points, 0.6, aligned=True)
+    np.testing.assert_array_equal(stay, points)
+    want = warp(turned, similarity(moved[None], points), (112, 112), border="replicate")[0]
+    inner = (slice(25, 90), slice(25, 90))
+    assert np.abs(again[inner].astype(int) - want[inner]).mean() < 3
+    assert np.abs(again[inner].astype(int) - face[inner]).mean() > 6  # it did turn

@@ -213,6 +213,8 @@ def children():
     return {p.pid for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE}
 
 
+# PyTorch's handler of SIGCHLD may raise inside a destructor as well.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_workers_end_with_the_batches_and_a_dead_one_is_told(data):
     before = children()
     cv2.setNumThreads(2)
@@ -235,6 +237,5 @@ def test_workers_end_with_the_batches_and_a_dead_one_is_told(data):
 
 
 def _kill_and_go_on(workers, steps):
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
+    os.kill(min(workers), signal.SIGKILL)
     list(steps)

@@ -19,7 +19,7 @@ from mien.images.augment.light import (
 )
 from mien.images.augment.mesh import MESH_FAMILIES, Mesh, draw_mesh, random_mesh
 from mien.images.augment.pipeline import Augmentation, augmented, generator
-from mien.images.augment.shape import flip, rotate, shift_and_scale
+from mien.images.augment.shape import flip, rotate, shift_and_scale, turn_away
 
 __all__ = [
     "EVENINGS",
@@ -47,4 +47,5 @@ __all__ = [
     "rotate",
     "self_quotient",
     "shift_and_scale",
+    "turn_away",
 ]

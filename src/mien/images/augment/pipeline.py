@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -11,12 +11,15 @@ from mien.images.augment.cover import mask_face, occlude
 from mien.images.augment.degrade import add_noise, blur, compress, lower_resolution
 from mien.images.augment.light import change_light, grey
 from mien.images.augment.mesh import draw_mesh, random_mesh
-from mien.images.augment.shape import flip, rotate, shift_and_scale
+from mien.images.augment.shape import flip, rotate, shift_and_scale, turn_away
 
 if TYPE_CHECKING:
     from mien.types import Floats, Pixels
 
 __all__ = ["Augmentation", "augmented", "generator"]
+
+_SHAPE: Final = ("flip", "move", "turn", "away")
+_CHANGES: Final = (*_SHAPE, "light", "greys", "blurs", "small", "jpeg", "noise", "cover", "mask", "mesh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +27,8 @@ class Augmentation:
     """How often each change happens (0 to 1), and how far it goes at most. The defaults suit aligned face crops.
 
     Attributes:
-        flip, move, turn, light, greys, blurs, small, jpeg, noise, cover, mask, mesh: probabilities. `mask` needs
-            landmarks; without them it does nothing.
+        flip, move, turn, light, greys, blurs, small, jpeg, noise, cover, mask, mesh, away: probabilities. `mask` and
+            `away` (turned away from the camera) need landmarks; without them they do nothing.
         most_shift: share of the side.
         most_scale: largest factor, and the inverse of the smallest.
         most_turn: radians.
@@ -35,6 +38,7 @@ class Augmentation:
         most_blur: sigma as a share of the shorter side.
         most_noise: grey levels.
         most_cover: share of the area.
+        most_away: radians.
     """
 
     flip: float = 0.5
@@ -49,6 +53,7 @@ class Augmentation:
     cover: float = 0.0
     mask: float = 0.0
     mesh: float = 0.0
+    away: float = 0.0
     most_shift: float = 0.06
     most_scale: float = 1.1
     most_turn: float = 0.2
@@ -58,22 +63,10 @@ class Augmentation:
     most_blur: float = 0.02
     most_noise: float = 12.0
     most_cover: float = 0.2
+    most_away: float = 0.9
 
     def __post_init__(self) -> None:
-        for name in (
-            "flip",
-            "move",
-            "turn",
-            "light",
-            "greys",
-            "blurs",
-            "small",
-            "jpeg",
-            "noise",
-            "cover",
-            "mask",
-            "mesh",
-        ):
+        for name in _CHANGES:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"Augmentation: {name}: expected a probability, got {value}")
@@ -87,19 +80,20 @@ def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
 def augmented(
     pixels: Pixels, how: Augmentation, rng: np.random.Generator, *, landmarks: Floats | None = None
 ) -> Pixels:
-    """The picture after the changes that the generator picks: mask and cover first, then shape, light, and quality.
+    """The picture after the changes that the generator picks: what covers, then shape, light, and quality.
 
     Args:
         pixels: RGB uint8 (H, W, 3); left as it is.
         how: what may happen.
         rng: see `generator`. All draws are made whether or not a change happens to need them, so that one probability
             does not change what another one draws.
-        landmarks: float32 (5, 2), for the mask.
+        landmarks: float32 (5, 2), for the mask and for turning away.
     """
     go = rng.random(12)
     far = rng.uniform(-1, 1, 12)
     amount = rng.random(6)
     seeds = rng.integers(0, 1 << 63, 4)
+    away = rng.uniform(-1, 1, 2)
 
     def inner(which: int) -> np.random.Generator:  # made for those alone that are needed
         return np.random.Generator(np.random.SFC64(seeds[which]))
@@ -108,6 +102,8 @@ def augmented(
     out = pixels
     if go[0] < how.mask and landmarks is not None:
         out = mask_face(out, landmarks, inner(0))
+    if abs(away[0]) < how.away and landmarks is not None:
+        out, _ = turn_away(out, landmarks, how.most_away * away[1], aligned=True)
     if go[1] < how.cover:
         out = occlude(out, inner(1), how.most_cover * (0.2 + 0.8 * amount[0]))
     if go[2] < how.flip:

@@ -104,7 +104,8 @@ class Batches:
         self.skipped: dict[str, None] = {}
         self._data, self._sampler, self._batch, self._seed = data, sampler, batch, seed
         self._share = slice(rank * batch // world, (rank + 1) * batch // world)
-        fetcher = Fetcher(data.pictures, augment, seed=seed, views=views, skip=skip_unreadable)
+        landmarks = np.array(data.spec.template, np.float32)
+        fetcher = Fetcher(data.pictures, augment, seed=seed, views=views, skip=skip_unreadable, landmarks=landmarks)
         self._loader = Loader(fetcher, workers)
         self._turn = 0
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mien.images.augment import Augmentation
     from mien.train.data.training_set import Pictures
-    from mien.types import Pixels
+    from mien.types import Floats, Pixels
 
 __all__ = ["Fetched", "Fetcher", "Work"]
 
@@ -59,12 +59,21 @@ class Fetcher:
         seed: decides the changes, with the epoch and the picture's number.
         views: how many versions of each picture.
         skip: take the next picture that can be read in place of an unreadable one, instead of raising.
+        landmarks: float32 (5, 2): where those of an aligned face lie, for changes that need them.
     """
 
     def __init__(
-        self, pictures: Pictures, augment: Augmentation | None, *, seed: int, views: int = 1, skip: bool = False
+        self,
+        pictures: Pictures,
+        augment: Augmentation | None,
+        *,
+        seed: int,
+        views: int = 1,
+        skip: bool = False,
+        landmarks: Floats | None = None,
     ) -> None:
         self._pictures, self._augment, self._seed, self._views, self._skip = pictures, augment, seed, views, skip
+        self._landmarks = landmarks
 
     def fetch(self, work: Work) -> Fetched:
         """The pictures of a share of a batch.
@@ -105,8 +114,8 @@ class Fetcher:
         rng = generator(self._seed, epoch, index) if not version else _again(self._seed, epoch, index, version)
         try:
             if pixels.shape[2] == 3:
-                return augmented(pixels, self._augment, rng)
-            coloured = augmented(np.repeat(pixels, 3, axis=2), self._augment, rng)
+                return augmented(pixels, self._augment, rng, landmarks=self._landmarks)
+            coloured = augmented(np.repeat(pixels, 3, axis=2), self._augment, rng, landmarks=self._landmarks)
             return np.asarray(cv2.cvtColor(coloured, cv2.COLOR_RGB2GRAY))[:, :, None]
         except Exception as error:
             error.add_note(f"while changing {self._pictures.name(index)}")

@@ -103,11 +103,11 @@ class Loader:
             raise ValueError("the batches are closed")
         try:
             found = next(self._running, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             self.close()
-            raise MienError(f"a process that loads pictures died; out of memory? ({error})") from error
+            raise MienError(f"a DataLoader worker, which loads pictures, died; out of memory? ({error})") from error
         if isinstance(found, _Fault):
             self._running = None
             raise found.error
