@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mien.errors import InputError
 from mien.train.backbones.base import Backbone, full_precision
-from mien.train.backbones.layers import SqueezeExcite, halved, normalisation
+from mien.train.backbones.layers import PReLU, SqueezeExcite, halved, normalisation
 from mien.train.backbones.spec import InputSpec
 
 __all__ = ["ResFace"]
@@ -25,7 +25,7 @@ class _Block(nn.Module):
         self.bn0 = normalisation(norm, inputs)
         self.conv1 = nn.Conv2d(inputs, inputs, 3, padding=1, bias=False)
         self.bn1 = normalisation(norm, inputs)
-        self.prelu = nn.PReLU()
+        self.prelu = PReLU()
         self.conv2 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn2 = normalisation(norm, outputs)
         self.se = SqueezeExcite(outputs) if se else None
@@ -83,7 +83,7 @@ class ResFace(Backbone):
             raise InputError(f"dropout: expected 0 to below 1, got {dropout!r}")
         self.conv1 = nn.Conv2d(self.spec.channels, 64, 3, padding=1, bias=False)
         self.bn1 = normalisation(norm, 64)
-        self.prelu = nn.PReLU()
+        self.prelu = PReLU()
         self.maxpool = nn.MaxPool2d(2, 2)
         inputs = 64
         for name, outputs in zip(_LAYERS, (64, 128, 256, 512), strict=True):
