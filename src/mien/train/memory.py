@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Final
 
 import torch
 
-__all__ = ["available_memory", "memory_in_use", "peak_memory"]
+__all__ = ["available_memory", "memory_in_use", "peak_memory", "reuse_freed_memory"]
 
 _GROUP: Final = Path("/sys/fs/cgroup")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of glibc's mallopt
+_ALWAYS, _LARGE = 2**31 - 1, (1 << 30, 1 << 25)  # older versions take no more than the latter
 
 
 def memory_in_use() -> int:
@@ -58,3 +61,18 @@ def _container() -> int | None:
         return None if limit == "max" else max(int(limit) - used, 0)
     except (OSError, ValueError):
         return None
+
+
+def reuse_freed_memory() -> bool:
+    """Keep what this process frees for what it needs next, from now on; returns whether the system can (glibc).
+
+    Activations of a step are freed and needed again by the next. By default glibc hands such large blocks back to the
+    system each time and gets fresh pages, which the system has to clear: a fifth of a small network's step on a CPU.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl, a static Python
+        return False
+    return bool(mallopt(_TRIM_THRESHOLD, _ALWAYS)) and any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGE)

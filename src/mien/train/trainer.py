@@ -21,7 +21,7 @@ from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
 from mien.train.keeping import Keeper
 from mien.train.measuring import Accuracy, PairMeasure, embed_pictures
-from mien.train.memory import peak_memory
+from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
 from mien.train.parts import (
     check_sizes,
@@ -79,6 +79,8 @@ def train(
 def _run(config: TrainConfig, folder: Path, processes: Processes, *, resume: bool, display: Display) -> TrainResult:
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
+    if processes.device.type == "cpu":
+        reuse_freed_memory()
     run = RunFolder(folder)
     with ExitStack() as stack:
         if processes.first:

@@ -132,5 +132,12 @@ def normalise(pictures: Tensor, spec: InputSpec, dtype: torch.dtype = torch.floa
     x = pictures.permute(0, 3, 1, 2).float()
     if spec.colour == "bgr":
         x = x.flip(1)
-    mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (spec.mean, spec.std))
+    mean, std = (_factor(values, x.device) for values in (spec.mean, spec.std))
     return x.sub_(mean).div_(std).to(dtype=dtype, memory_format=torch.channels_last)
+
+
+def _factor(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """One number for all channels where they are alike, which spares a CPU going pixel by pixel."""
+    if len(set(values)) == 1:
+        return torch.tensor(values[0], device=device)
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
