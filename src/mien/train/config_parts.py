@@ -119,7 +119,11 @@ class LossConfig:
     Attributes:
         name: arcface, cosface, softmax, triplet, ...
         options: what that loss takes, such as ``scale`` and ``margin``.
-        margin_warm_up: share of the training over which the margin rises from 0.
+        margin_start: share of the training until which there is no margin.
+        margin_warm_up: share of the training over which the margin then rises from 0.
+        scale_warm_up: share of the training over which the scale rises from `first_scale`: a large one from the start
+            keeps a new network from learning.
+        first_scale: see `scale_warm_up`.
         sample_rate: share of the classes in a step (Partial FC), for margin losses.
         centres: where the class centres start: random, or class-means (one pass over the data).
         keep: weight of ``1 - cos(new, old)`` to the embedding of the network it started from: against forgetting.
@@ -128,14 +132,20 @@ class LossConfig:
 
     name: str = "arcface"
     options: dict[str, Any] = field(default_factory=dict)
+    margin_start: float = 0.0
     margin_warm_up: float = 0.0
+    scale_warm_up: float = 0.0
+    first_scale: float = 4.0
     sample_rate: float = 1.0
     centres: Literal["random", "class-means"] = "random"
     keep: float = 0.0
     old: str | None = None
 
     def __post_init__(self) -> None:
-        need(0 <= self.margin_warm_up <= 1, "loss.margin_warm_up: expected a share, 0 to 1", self.margin_warm_up)
+        for name in ("margin_start", "margin_warm_up", "scale_warm_up"):
+            share = getattr(self, name)
+            need(0 <= share <= 1, f"loss.{name}: expected a share, 0 to 1", share)
+        need(0 < self.first_scale < math.inf, "loss.first_scale: expected above 0", self.first_scale)
         need(0 < self.sample_rate <= 1, "loss.sample_rate: expected above 0 and up to 1", self.sample_rate)
         need(0 <= self.keep < math.inf, "loss.keep: expected 0 or more", self.keep)
 

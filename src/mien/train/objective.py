@@ -15,6 +15,7 @@ from mien.train.heads.sharding import Group, gather_labels, gather_rows
 from mien.train.losses import AdaptiveMargin, CombinedMargin, IntegerMargin, LSoftmax, MagnitudeMargin, annealed_lambda
 from mien.train.losses.angles import wide
 from mien.train.losses_by_name import LossParts, loss_parts
+from mien.train.schedules import margin_share
 
 __all__ = ["Objective"]
 
@@ -63,8 +64,9 @@ class Objective(nn.Module):
                 torch.manual_seed(seed)
                 self.dense = self.parts.dense(dim, classes)
         self.pairs = self.parts.pairs
-        if self.head is None and (config.sample_rate < 1 or config.centres != "random" or config.margin_warm_up):
-            names = "loss.sample_rate, loss.centres and loss.margin_warm_up"
+        asked = config.sample_rate < 1 or config.centres != "random" or config.margin_warm_up or config.margin_start
+        if self.head is None and (asked or config.scale_warm_up):
+            names = "loss.sample_rate, loss.centres, loss.margin_start, loss.margin_warm_up and loss.scale_warm_up"
             raise InputError(f"{names}: are for margin losses; {config.name} has no class centres of that kind")
         self._full = _margins(self.parts.margin)
 
@@ -83,9 +85,13 @@ class Objective(nn.Module):
         """Whether a sample's loss depends on the rest of the batch."""
         return self.parts.coupled
 
-    def at(self, step: int, share: float) -> None:
-        """Set what changes: lambda of the integer margins by the step, other margins to a share of their full value."""
-        margin = self.parts.margin
+    def at(self, step: int, progress: float) -> None:
+        """Set what changes: lambda of the integer margins by the step, other margins and the scale by the progress."""
+        margin, config = self.parts.margin, self.config
+        share = margin_share(progress, config.margin_warm_up, config.margin_start)
+        if self.head is not None and config.scale_warm_up and not isinstance(margin, IntegerMargin):
+            first, full = min(config.first_scale, self.parts.scale), self.parts.scale
+            self.head.scale = first + (full - first) * margin_share(progress, config.scale_warm_up)
         if self.parts.annealing is not None:
             blend = annealed_lambda(step, **self.parts.annealing)
             for owner in (margin, self.dense):

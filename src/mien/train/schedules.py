@@ -34,13 +34,15 @@ def rate_factor(schedule: ScheduleConfig, progress: float, warm: float) -> float
     return min(warm, 1.0) * (schedule.least + (1.0 - schedule.least) * curve)
 
 
-def margin_share(progress: float, warm_up: float) -> float:
-    """Share of the full margin: rises linearly from 0 over the first ``warm_up`` of the training.
+def margin_share(progress: float, warm_up: float, start: float = 0.0) -> float:
+    """Share of the full margin (or scale): 0 until ``start``, then rising linearly over ``warm_up`` of the training.
 
-    >>> margin_share(0.1, 0.4), margin_share(0.5, 0.4), margin_share(0.0, 0.0)
-    (0.25, 1.0, 1.0)
+    >>> margin_share(0.1, 0.4), margin_share(0.5, 0.4), margin_share(0.0, 0.0), margin_share(0.5, 0.4, start=0.3)
+    (0.25, 1.0, 1.0, 0.5)
     """
-    return 1.0 if progress >= warm_up else progress / warm_up
+    if progress < start:
+        return 0.0
+    return 1.0 if progress >= start + warm_up else (progress - start) / warm_up
 
 
 def side_at(sizes: Sequence[tuple[float, int]], progress: float, full: int) -> int:

@@ -36,7 +36,7 @@ from mien.train.position import Position, Stopped, TrainResult
 from mien.train.processes import Processes, joined
 from mien.train.records import Records
 from mien.train.run_folder import RunFolder
-from mien.train.schedules import margin_share, rate_factor, side_at
+from mien.train.schedules import rate_factor, side_at
 from mien.train.state import seed_everything
 from mien.train.step import Stepper, autocast_of, network_input
 
@@ -191,7 +191,7 @@ class _Trainer:
         """One batch. Returns whether a signal asks to stop, and whether a checkpoint is due."""
         at, config, stepper = self.at, self.config, self.stepper
         schedule = config.schedule
-        stepper.objective.at(at.step, margin_share(at.progress, config.loss.margin_warm_up))
+        stepper.objective.at(at.step, at.progress)
         found = stepper.gradients(batch, side_at(schedule.sizes, at.progress, stepper.network.spec.size))
         loss, bad, network, head, *values = torch.stack(
             [

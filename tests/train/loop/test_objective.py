@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
@@ -72,12 +74,25 @@ def test_every_name_has_parts_and_unknown_ones_are_told_the_nearest() -> None:
 def test_margins_rise_to_their_full_value(name: str, margin) -> None:
     objective = Objective(LossConfig(name=name, margin_warm_up=0.5), DIM, PEOPLE)
     full = margin(objective.parts.margin)
-    objective.at(0, 0.5)
+    objective.at(0, 0.25)
     half = margin(objective.parts.margin)
     start = 1.0 if name == "arcface" else 0.0  # m1 is a factor
     assert half == pytest.approx([start + (f - start) / 2 if i == 0 else f / 2 for i, f in enumerate(full)])
     objective.at(9, 1.0)
     assert margin(objective.parts.margin) == pytest.approx(full)
+
+
+def test_the_scale_rises_first_and_the_margin_then() -> None:
+    config = LossConfig(name="cosface", options={"scale": 32.0, "margin": 0.3}, margin_start=0.2, margin_warm_up=0.4)
+    objective = Objective(replace(config, scale_warm_up=0.5, first_scale=4.0), DIM, PEOPLE)
+    for progress, scale, margin in ((0.0, 4.0, 0.0), (0.2, 15.2, 0.0), (0.4, 26.4, 0.15), (0.9, 32.0, 0.3)):
+        objective.at(7, progress)
+        assert objective.head.scale == pytest.approx(scale)
+        assert objective.parts.margin.m3 == pytest.approx(margin)
+    x, y = rows()
+    objective.at(0, 0.2)
+    plain = Objective(LossConfig(name="normface", options={"scale": 15.2}), DIM, PEOPLE)
+    assert objective(x, y)[0].item() == pytest.approx(plain(x, y)[0].item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sphereface", "l-softmax"])

@@ -21,13 +21,16 @@ _LAYERS: Final = ("layer1", "layer2", "layer3", "layer4")
 class _Block(nn.Module):
     """norm, conv, norm, activation, conv (stride), norm, and the input added. Names as in released checkpoints."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: str, act: str, *, se: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, norm: str, act: str, *, se: bool, halve_early: bool
+    ) -> None:
         super().__init__()
+        early, late = (stride, 1) if halve_early else (1, stride)
         self.bn1 = normalisation(norm, inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, early, padding=1, bias=False)
         self.bn2 = normalisation(norm, outputs)
         self.prelu = activation(act, outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, late, padding=1, bias=False)
         self.bn3 = normalisation(norm, outputs)
         self.se = SqueezeExcite(outputs) if se else None
         self.downsample: nn.Module | None = None
@@ -48,7 +51,8 @@ class IResNet(Backbone):
     """Blocks of BN-conv-BN-PReLU-conv-BN, a stem of stride 1, and BN-dropout-linear-BN at the end ("E").
 
     When: the default of the field; 50 for a first real model, 100 for the last percent, 18 for devices,
-    ``iresnet-small`` for training on a CPU. Loads arcface_torch's released checkpoints as they are (same names).
+    ``iresnet-quick`` (64 pixels) and ``iresnet-small`` for training on a CPU. Loads arcface_torch's released
+    checkpoints as they are (same names).
 
     Initial weights: convolutions and linear layers N(0, 0.1), as released ("kaiming": fan-out, for relu); norms 1 and
     0; the last norm's factor is 1 for ever, so that no direction of the embedding can be scaled away. With norm "group"
@@ -61,9 +65,11 @@ class IResNet(Backbone):
         dim: numbers an embedding.
         colour: "rgb", "bgr" or "grey".
         stem_stride: 2 costs a quarter: for small machines.
+        first_stride: of the first stage: 1 keeps twice the side to the end, for small pictures.
+        halve_early: halve the map in a block's first convolution instead of its second: two thirds of the time.
         dropout: share of the last map's numbers dropped while training.
         norm: "batch", "sync" (batch statistics over all processes, CUDA) or "group" (none of the batch).
-        act: "prelu", "relu", "silu" or "gelu".
+        act: "prelu", "leaky", "relu", "silu" or "gelu".
         se: squeeze-and-excitation in every block.
         init: "normal" or "kaiming".
 
@@ -84,6 +90,8 @@ class IResNet(Backbone):
         dim: int = 512,
         colour: str = "rgb",
         stem_stride: int = 1,
+        first_stride: int = 2,
+        halve_early: bool = False,
         dropout: float = 0.0,
         norm: str = "batch",
         act: str = "prelu",
@@ -95,21 +103,23 @@ class IResNet(Backbone):
         widths = whole_numbers(widths, "widths", 4, 1, 4096)
         if norm == "none":
             raise InputError("norm: expected batch, sync or group; got 'none'")
-        if stem_stride not in (1, 2) or not 0 <= dropout < 1 or init not in _INITS:
+        if {stem_stride, first_stride} - {1, 2} or not 0 <= dropout < 1 or init not in _INITS:
+            given = f"{stem_stride!r}, {first_stride!r}, {dropout!r} and {init!r}"
             raise InputError(
-                f"stem_stride: expected 1 or 2, got {stem_stride!r}; dropout: expected 0 to below 1, got {dropout!r}; "
-                f"init: expected one of {', '.join(_INITS)}, got {init!r}"
+                f"stem_stride, first_stride: expected 1 or 2; dropout: expected 0 to below 1; "
+                f"init: expected one of {', '.join(_INITS)}; got {given}"
             )
         self.conv1 = nn.Conv2d(self.spec.channels, widths[0], 3, stem_stride, padding=1, bias=False)
         self.bn1 = normalisation(norm, widths[0])
         self.prelu = activation(act, widths[0])
         inputs = widths[0]
         for stage, (count, outputs) in enumerate(zip(blocks, widths, strict=True), 1):
-            parts = [_Block(inputs, outputs, 2, norm, act, se=se)]
-            parts += [_Block(outputs, outputs, 1, norm, act, se=se) for _ in range(count - 1)]
+            more = {"se": se, "halve_early": halve_early}
+            parts = [_Block(inputs, outputs, first_stride if stage == 1 else 2, norm, act, **more)]
+            parts += [_Block(outputs, outputs, 1, norm, act, **more) for _ in range(count - 1)]
             self.add_module(f"layer{stage}", nn.Sequential(*parts))  # layer1 ... layer4, the published names
             inputs = outputs
-        side = halved(size, 4 + (stem_stride == 2))  # a stem of stride 2 is the fifth halving
+        side = halved(size, 3 + (first_stride == 2) + (stem_stride == 2))
         self.bn2 = normalisation(norm, inputs)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs * side * side, dim)

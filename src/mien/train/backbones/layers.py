@@ -14,7 +14,7 @@ from mien.errors import InputError
 __all__ = ["ACTIVATIONS", "NORMS", "PReLU", "SqueezeExcite", "activation", "halved", "normalisation", "whole_numbers"]
 
 NORMS: Final = ("batch", "sync", "group", "none")
-ACTIVATIONS: Final = ("prelu", "relu", "silu", "gelu")
+ACTIVATIONS: Final = ("prelu", "leaky", "relu", "silu", "gelu")
 _GROUP: Final = 16  # channels a group: 2 to 32 groups at the widths used here
 
 
@@ -37,9 +37,11 @@ def normalisation(kind: str, channels: int, *, eps: float = 1e-5, momentum: floa
 
 
 def activation(kind: str, channels: int) -> nn.Module:
-    """A nonlinearity; "prelu" learns one slope a channel, 0.25 at first."""
+    """A nonlinearity; "prelu" learns one slope a channel, 0.25 at first; "leaky" has 0.2 for ever."""
     if kind == "prelu":
         return PReLU(channels)
+    if kind == "leaky":
+        return nn.LeakyReLU(0.2, inplace=True)
     if kind == "relu":
         return nn.ReLU(inplace=True)
     if kind == "silu":
