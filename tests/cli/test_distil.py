@@ -25,3 +25,26 @@ def test_refusals_name_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, t
     monkeypatch.setenv("MIEN_CARDS", str(tmp_path))
     assert main(["distil", *arguments]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_default_student_is_the_default_embedder_with_its_weights_and_best_teacher(tmp_path, monkeypatch):
+    from mien.models.catalogue import DEFAULT_EMBEDDER
+    from mien.train import distil as room
+    from mien.train.distil import DistilResult
+
+    asked = []
+
+    def fake(config, folder, settings, **_more):
+        asked.append((config, settings))
+        return DistilResult(folder, "finished", 1, 1, 0.1, None, "x")
+
+    monkeypatch.setattr(room, "distil", fake)
+    for more in ([], ["--preset", "fast", "--student", "mobilefacenet"]):
+        arguments = ["distil", "--student", "default", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+        assert main([*arguments, *more, "--json"]) == 0
+    (own, taught), (small, fast) = asked
+    assert (own.network.name, own.network.weights) == (DEFAULT_EMBEDDER, "default")
+    assert (taught.teacher, taught.preset) == (DEFAULT_EMBEDDER, "accurate")
+    assert own.data.augment["away"] > 0
+    assert own.data.augment["mesh"] > 0
+    assert (small.network.name, small.network.weights, fast.preset) == ("mobilefacenet", None, "fast")

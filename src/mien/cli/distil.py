@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,16 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["distil"]
 
+_OWN = "default"
+
 _Teacher = Annotated[
-    str, typer.Option("--teacher", help="The model to learn from: a name, a card, or an exported run's folder.")
+    str,
+    typer.Option("--teacher", help="The model to learn from: default, a name, a card, or an exported run's folder."),
 ]
-_Student = Annotated[str, typer.Option("--student", help="The network that learns, such as mobilefacenet.")]
+_Student = Annotated[
+    str,
+    typer.Option("--student", help="The network that learns, such as mobilefacenet; default: mien's own, hardened."),
+]
 _Data = Annotated[
     list[Path] | None, typer.Option("--data", help="Folder of people (photos), or a packed set; can be repeated.")
 ]
 _Out = Annotated[Path | None, typer.Option("--out", help="The run's folder, such as runs/y.")]
 _Aligned = Annotated[bool, typer.Option("--aligned", help="The pictures are aligned crops already.")]
-_Preset = Annotated[str, typer.Option("--preset", help="The teacher's: fast or accurate.")]
+_Preset = Annotated[
+    str | None, typer.Option("--preset", help="The teacher's: fast, or accurate (for --student default).")
+]
 _Pairs = Annotated[Path | None, typer.Option("--pairs", help="Pairs to measure on, in LFW's format.")]
 _Images = Annotated[Path | None, typer.Option("--images", help="The folder that --pairs speaks of.")]
 _Feature = Annotated[float, typer.Option("--feature", help="Weight of the distance to the teacher's embedding.")]
@@ -39,12 +48,12 @@ _Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Go on where
 
 def distil(
     *,
-    teacher: _Teacher,
+    teacher: _Teacher = "default",
     student: _Student = "mobilefacenet",
     data: _Data = None,
     out: _Out = None,
     aligned: _Aligned = False,
-    preset: _Preset = "fast",
+    preset: _Preset = None,
     pairs: _Pairs = None,
     images: _Images = None,
     feature: _Feature = 1.0,
@@ -56,17 +65,23 @@ def distil(
 ) -> None:
     """Teach a network what another model says of your pictures: nobody's names are used.
 
+    With --student default, mien's own embedder learns to say of bad pictures (grey, small, blurred, under a mesh,
+    turned away) what it says of good ones.
+
     The run is like one of mien train: mien export makes a model of it.
     """
     if out is None or not data:
         raise InputError("mien distil: expected pictures (--data DIR) and a folder for the run (--out runs/y)")
+    preset = preset or ("accurate" if student == _OWN else "fast")
     if preset not in ("fast", "accurate"):
         raise InputError(f"--preset: expected fast or accurate, got {preset!r}")
     config = _config(student, data, (pairs, images), settings or [], aligned=aligned)
+    from mien.models.catalogue import DEFAULT_EMBEDDER
     from mien.train.display import Display, LiveDisplay, PlainDisplay
     from mien.train.distil import DistilSettings
     from mien.train.distil import distil as run
 
+    teacher = DEFAULT_EMBEDDER if teacher == _OWN else teacher
     taught = DistilSettings(teacher=teacher, preset=preset, feature=feature, relation=relation, live=live)  # type: ignore[arg-type]
     display: Display = LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
     try:
@@ -99,27 +114,15 @@ def distil(
 def _config(
     student: str, data: list[Path], measured: tuple[Path | None, Path | None], settings: list[str], *, aligned: bool
 ) -> TrainConfig:
-    from mien.train.config import (
-        DataConfig,
-        MeasureConfig,
-        NetworkConfig,
-        OptimizerConfig,
-        PairsConfig,
-        ScheduleConfig,
-        SourceConfig,
-        TrainConfig,
-    )
+    from mien.train.config import MeasureConfig, PairsConfig, SourceConfig
+    from mien.train.distil_recipes import hardened_default
+    from mien.train.distil_recipes import student as new_student
 
     pairs, images = measured
     if (pairs is None) != (images is None):
         raise InputError("--pairs and --images: expected both, the list and the folder that it speaks of")
     sets = () if pairs is None else (PairsConfig(pairs=str(pairs), images=str(images), name=pairs.stem),)
-    config = TrainConfig(
-        recipe="distil",
-        network=NetworkConfig(name=student),
-        data=DataConfig(sources=tuple(SourceConfig(path=str(one), aligned=aligned) for one in data), batch=128),
-        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.01),
-        schedule=ScheduleConfig(epochs=20, warm_up=1.0),
-        measure=MeasureConfig(sets=sets),
-    )
+    config = hardened_default() if student == _OWN else new_student(student)
+    sources = tuple(SourceConfig(path=str(one), aligned=aligned) for one in data)
+    config = replace(config, data=replace(config.data, sources=sources), measure=MeasureConfig(sets=sets))
     return config.with_settings(settings)

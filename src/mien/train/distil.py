@@ -175,7 +175,7 @@ class _Distiller:
         seed = config.loop.seed
         seed_everything(seed, processes.rank)
         network = made_network(config.network, seed)
-        self.teacher = open_embedder(settings.teacher, settings.preset, threads=config.loop.threads or 1)
+        self.teacher = open_embedder(settings.teacher, settings.preset, threads=config.loop.threads)
         self.data = opened_data(config.data, network.spec, display.progress)
         stack.callback(self.data.close)
         rows = TeacherRows(run.path, self.teacher, self.data, network.spec)
