@@ -84,7 +84,7 @@ class PReLU(nn.PReLU):
     def forward(self, x: Tensor) -> Tensor:
         """The input where it is above 0, else slope times it."""
         plain = x.device.type != "cpu" or x.ndim < 2 or not torch.is_grad_enabled()
-        if plain or torch.compiler.is_compiling() or torch.jit.is_tracing():  # others fuse it, or want to see it
+        if plain or torch.compiler.is_compiling() or torch._C._get_tracing_state():  # others fuse it, or want to see it
             return super().forward(x)
         result: Tensor = _Slopes.apply(x, self.weight)
         return result
