@@ -17,6 +17,7 @@ from mien.experiments.tables import LOSSES
 from mien.train.losses_by_name import loss_parts
 
 SETTINGS = (
+    "measure.epochs=1",
     "network.size=32",
     "network.dim=8",
     'network.options={"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}',

@@ -102,36 +102,43 @@ class _Loss:
     """How a loss enters the table."""
 
     options: Mapping[str, Any]
-    warm_up: float = 0.0
+    grows: bool = False  # scale first, then the margin, as in the recipe small-cpu
     pairs: bool = False  # batches of people x pictures
     alone: bool = False  # pairs only: no class centres that a high rate of SGD could lean on
 
 
 _S: Final = 32.0  # margins and scale for some hundred people, as the recipe small-cpu has them
-_GROWN: Final = 0.33
+_GROWTH: Final[Mapping[str, Any]] = {"scale_warm_up": 0.25, "margin_start": 0.25, "margin_warm_up": 0.35}
 
 LOSSES: Final[Mapping[str, _Loss]] = MappingProxyType(
     {
         "softmax": _Loss({}),
         "center": _Loss({"weight": 0.003}),
-        "normface": _Loss({"scale": _S}),
+        "normface": _Loss({"scale": _S}, grows=True),
         "l-softmax": _Loss({"m": 2}),
         "sphereface": _Loss({"m": 4}),
-        "cosface": _Loss({"scale": _S, "margin": 0.2}, _GROWN),
-        "arcface": _Loss({"scale": _S, "margin": 0.3}, _GROWN),
-        "combined": _Loss({"scale": _S, "m1": 1.0, "m2": 0.2, "m3": 0.1}, _GROWN),
-        "sub-center": _Loss({"scale": _S, "margin": 0.3, "sub_centres": 3}, _GROWN),
-        "curricularface": _Loss({"scale": _S, "margin": 0.3}, _GROWN),
-        "magface": _Loss({"scale": _S, "margin_range": [0.2, 0.5]}),
-        "adaface": _Loss({"scale": _S, "margin": 0.3}),
-        "arcface-triplet": _Loss({"scale": _S, "margin": 0.3, "weight": 1.0}, _GROWN, pairs=True),
+        "cosface": _Loss({"scale": _S, "margin": 0.3}, grows=True),
+        "arcface": _Loss({"scale": _S, "margin": 0.4}, grows=True),
+        "combined": _Loss({"scale": _S, "m1": 1.0, "m2": 0.2, "m3": 0.15}, grows=True),
+        "sub-center": _Loss({"scale": _S, "margin": 0.3, "sub_centres": 3}, grows=True),
+        "curricularface": _Loss({"scale": _S, "margin": 0.3}, grows=True),
+        "magface": _Loss({"scale": _S, "margin_range": [0.2, 0.5]}, grows=True),
+        "adaface": _Loss({"scale": _S, "margin": 0.3}, grows=True),
+        "arcface-triplet": _Loss({"scale": _S, "margin": 0.3, "weight": 1.0}, grows=True, pairs=True),
         "triplet": _Loss({"margin": 0.2}, pairs=True, alone=True),
         "contrastive": _Loss({"margin": 1.0}, pairs=True, alone=True),
     }
 )
 """The rows of the loss table: settings for some hundred people, not the papers' for a hundred thousand."""
 
-BACKBONES: Final = ("iresnet-small", "mobilefacenet", "sphereface20", "inception-resnet-v1", "dlib-resnet29")
+BACKBONES: Final = (
+    "iresnet-quick",
+    "iresnet-small",
+    "mobilefacenet",
+    "sphereface20",
+    "inception-resnet-v1",
+    "dlib-resnet29",
+)
 """Rows of the backbone table where none are named."""
 
 
@@ -164,7 +171,7 @@ def losses(
         rule = LOSSES.get(name)
         if rule is None:
             raise InputError(f"losses: there is no {name!r}{nearest(name, LOSSES)}")
-        loss = LossConfig(name=name, options=dict(rule.options), margin_warm_up=rule.warm_up)
+        loss = LossConfig(name=name, options=dict(rule.options), **(_GROWTH if rule.grows else {}))
         config = replace(base, recipe="losses", loss=loss)
         if rule.pairs:
             config = replace(config, data=replace(base.data, sampler=SamplerConfig(name="pk", each=4)))
