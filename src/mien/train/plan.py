@@ -15,7 +15,7 @@ from mien.errors import InputError
 from mien.train.backbones import Backbone
 from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch
-from mien.train.data.opening import _records
+from mien.train.data.opening import source_records
 from mien.train.data.sources import Source
 from mien.train.heads import shard_bounds
 from mien.train.memory import available_memory, memory_in_use
@@ -156,7 +156,7 @@ def _counted(config: DataConfig) -> tuple[int, int]:
         raise InputError("data.sources: expected a folder or file to learn from (--data DIR)")
     people = pictures = 0
     for source in config.sources:
-        records = _records(Source(**to_plain(source)), cache_folder(config))
+        records = source_records(Source(**to_plain(source)), cache_folder(config))
         people, pictures = people + len(set(records.labels.tolist())), pictures + len(records)
     return people, pictures
 

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mien.errors import InputError
 from mien.train.averaging import WeightAverage
 from mien.train.backbones import Backbone, InputSpec, normalise
-from mien.train.backbones.base import _still
+from mien.train.backbones.base import statistics_still
 from mien.train.config import TrainConfig
 from mien.train.data import Batch
 from mien.train.loss_scaling import LossScale
@@ -173,7 +173,7 @@ class Stepper:
             Gao et al.: Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021.
         """
         draws, parts, before = [], [], []
-        with torch.no_grad(), _still(self.network):
+        with torch.no_grad(), statistics_still(self.network):
             for shown in pictures:
                 draws.append(_random_state(self.processes.device))
                 parts.append(self._embed(self.network, shown, side))

@@ -16,7 +16,7 @@ from mien.errors import InputError
 from mien.train.backbones.spec import InputSpec
 from mien.train.backbones.weights import State, fit_state, read_state
 
-__all__ = ["WEIGHTS_FILE", "Backbone", "full_precision"]
+__all__ = ["WEIGHTS_FILE", "Backbone", "full_precision", "statistics_still"]
 
 WEIGHTS_FILE: Final = "network.safetensors"
 """What a saved network's weights are called in its folder."""
@@ -103,12 +103,12 @@ class Backbone(nn.Module):
         return result
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _still(self)
+        return nullcontext(), statistics_still(self)
 
 
 @contextmanager
-def _still(network: nn.Module) -> Iterator[None]:
-    """Keep running statistics as they are: the second forward pass of a checkpointed stage must not count again."""
+def statistics_still(network: nn.Module) -> Iterator[None]:
+    """Keep running statistics as they are: a forward pass that is made a second time must not count again."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Progress: TypeAlias = Callable[[int, int], None]
 
-__all__ = ["open_training_set"]
+__all__ = ["open_training_set", "source_records"]
 
 
 def open_training_set(
@@ -71,7 +71,7 @@ def open_training_set(
     parts: list[tuple[NDArray[np.int64], tuple[str, ...]]] = []
     left_out: list[LeftOut] = []
     for source in sources:
-        records = _records(source, kept)
+        records = source_records(source, kept)
         shelf = _shelf(source, records, spec, kept, decode_once, workers=workers, progress=progress)
         if isinstance(shelf, Stored):
             left_out += shelf.left_out
@@ -123,7 +123,12 @@ def _first(left_out: Sequence[LeftOut]) -> str:
     return f"{left_out[0].name}: {left_out[0].reason}" if left_out else "none"
 
 
-def _records(source: Source, cache: Path | None) -> PictureRecords:
+def source_records(source: Source, cache: Path | None) -> PictureRecords:
+    """A source's pictures as they lie there, and whose they are; nothing is decoded.
+
+    Raises:
+        InputError: it is not there, empty, malformed, or of a kind that no classes can be learnt from.
+    """
     kind, path = kind_of(source), Path(source.path)
     if kind == "folder":
         return files_of_folder(path)

@@ -64,7 +64,7 @@ def merged_lse(local: Tensor, group: Group) -> Tensor:
 def _counts(rows: int, device: torch.device, group: dist.ProcessGroup) -> list[int]:
     world, _ = world_of(group)
     counts = torch.zeros(world, dtype=torch.int64, device=device)
-    dist.all_gather_into_tensor(counts, torch.tensor([rows], device=device), group=group)
+    dist.all_gather_single(counts, torch.tensor([rows], device=device), group=group)
     return [int(count) for count in counts.tolist()]
 
 
@@ -73,7 +73,7 @@ def _gathered(values: Tensor, counts: list[int], group: dist.ProcessGroup) -> Te
     padded = values.new_zeros((most, *values.shape[1:]))
     padded[: values.shape[0]] = values
     parts = values.new_empty((len(counts) * most, *values.shape[1:]))
-    dist.all_gather_into_tensor(parts, padded, group=group)
+    dist.all_gather_single(parts, padded, group=group)
     return torch.cat([parts[i * most : i * most + count] for i, count in enumerate(counts)])
 
 
