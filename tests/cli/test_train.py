@@ -129,3 +129,13 @@ def test_ctrl_c_leaves_a_checkpoint_and_130(arguments, tmp_path) -> None:
     assert running.returncode == 130, err
     assert "the same command goes on from there" in out
     assert list((tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+
+
+@pytest.mark.parametrize("text", ["[optimizer]\nlrr = 1\n", '[optimizer]\nlr = "fast"\n', "[optimizer\n", "lr = 1\n"])
+def test_a_config_file_that_is_wrong_is_named(text, tmp_path, capsys):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    assert main(["train", str(path), "--show"]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert "mine.toml: " in err.replace("\n", "")

@@ -99,13 +99,13 @@ def _config(
 ) -> TrainConfig:
     from dataclasses import replace
 
-    from mien.train.config import PairsConfig, SourceConfig, TrainConfig
+    from mien.train.config import PairsConfig, SourceConfig
     from mien.train.recipes import recipe as by_name
-    from mien.train.settings import read_settings
+    from mien.train.run_folder import read_config_file
 
     path = Path(recipe)
     of_file = path.suffix in (".toml", ".json")
-    config = TrainConfig.from_dict(read_settings(path)) if of_file else by_name(recipe)
+    config: TrainConfig = read_config_file(path) if of_file else by_name(recipe)
     if data:
         sources = tuple(SourceConfig(path=str(one), aligned=aligned) for one in data)
         config = replace(config, data=replace(config.data, sources=sources))

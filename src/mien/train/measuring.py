@@ -76,6 +76,11 @@ class PairMeasure:
 
     Raises:
         InputError: a list is malformed, or its pictures are not there.
+
+    Attributes:
+        name: the set's.
+        pairs: the list.
+        scores: float32 (P,) of its pairs, as last measured; None before.
     """
 
     def __init__(
@@ -90,12 +95,14 @@ class PairMeasure:
         self.name, missing = config.name, "exclude" if config.skip_missing else "error"
         lists = [config.pairs, *([config.threshold_pairs] if config.threshold_pairs else [])]
         sets = [LfwPairs(pairs, config.images, missing=missing).read() for pairs in lists]  # type: ignore[arg-type]
+        self.pairs: PairSet = sets[0]
+        self.scores: NDArray[np.float32] | None = None
         self._pairs = [_Listed(data, spec, cache, workers, progress) for data in sets]
 
     def __call__(self, embed: Callable[[Stored], NDArray[np.float32]]) -> Accuracy:
         """Measure by a function that turns stored pictures into unit embeddings (N, D)."""
         chosen, *other = self._pairs
-        scores = chosen.scores(embed)
+        scores = self.scores = chosen.scores(embed)
         if other:
             own = other[0].scores(embed)
             right = (scores >= float32_at_least(best_threshold(own, other[0].same))) == chosen.same

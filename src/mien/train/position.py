@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mien.train.forgetting import Forgetting
 from mien.train.measuring import Accuracy
 
 __all__ = ["Position", "Stopped", "TrainResult"]
@@ -29,6 +30,7 @@ class TrainResult:
         measured: the last measuring.
         people: classes.
         pictures: of an epoch.
+        forgot: what was lost beside the weights it started from, where ``measure.first`` measured them.
         signal: that interrupted it, or 0.
     """
 
@@ -42,6 +44,7 @@ class TrainResult:
     measured: tuple[Accuracy, ...]
     people: int
     pictures: int
+    forgot: tuple[Forgetting, ...] = ()
     signal: int = 0
 
     def to_dict(self) -> dict[str, Any]:

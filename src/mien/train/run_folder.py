@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,16 +13,23 @@ from typing import Final
 from mien.errors import InputError, TrainingError
 from mien.file_lock import file_lock
 from mien.train.config import TrainConfig
+from mien.train.forgetting import SCORES
 from mien.train.records import METRICS
 from mien.train.settings import difference, read_settings
 
-__all__ = ["RunFolder", "read_config"]
+__all__ = ["RunFolder", "read_config", "read_config_file"]
 
 _FREE: Final = (
     "recipe", "data.workers", "data.cache", "measure.batch", "loop.compile", "loop.device", "loop.threads",
     "loop.checkpoint_minutes", "loop.checkpoint_steps", "loop.keep", "loop.log_steps", "loop.tensorboard",
 )  # fmt: skip
 """What may differ when a run goes on: how the machine runs it, not what it learns."""
+
+_WORTH: Final = ("checkpoints/step-*.pt", "best/network.*", "last/network.*")
+_REST: Final = (
+    METRICS, "config.json", SCORES, "checkpoints/.draft-*", "events/events.out.tfevents.*",
+)  # fmt: skip
+"""Files of a run, by what lies where: what it has to show for itself, and the rest."""
 
 
 def read_config(folder: Path) -> TrainConfig:
@@ -33,7 +39,21 @@ def read_config(folder: Path) -> TrainConfig:
         NotFoundError: there is no run.
         InputError: its config is damaged.
     """
-    return TrainConfig.from_dict(read_settings(folder / "config.json"))
+    return read_config_file(folder / "config.json")
+
+
+def read_config_file(path: Path) -> TrainConfig:
+    """The config in a ``.json`` or ``.toml`` file.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InputError: it is no config; names the file and what is wrong in it.
+    """
+    plain = read_settings(path)
+    try:
+        return TrainConfig.from_dict(plain)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +96,29 @@ class RunFolder:
     def begin(self, config: TrainConfig, *, resume: bool) -> None:
         """Write the config, after a look at the one that is there.
 
+        A run that came to no checkpoint (a mistyped setting, pictures that are not there) binds nobody.
+
         Raises:
-            InputError: a run of another config is there; says what differs.
+            InputError: a run of another config is there (says what differs), or a config.json that is no run's.
         """
         path = self.path / "config.json"
-        if path.exists() and resume:
-            old, new = read_config(self.path).to_dict(), config.to_dict()
-            lines = [line for line in difference(old, new) if not _free(line)]
-            if lines:
-                raise InputError(
-                    f"{self.path}: holds a run of another config; it differs in (there -> here):\n  "
-                    + "\n  ".join(lines)
-                    + "\nTake another folder, the same config, or start anew in its place (--no-resume)"
-                )
-        if not resume:
+        anew = not resume
+        if path.exists():
+            if resume:
+                old, new = read_config(self.path).to_dict(), config.to_dict()
+                lines = [line for line in difference(old, new) if not _free(line)]
+                if lines and self._kept():
+                    raise InputError(
+                        f"{self.path}: holds a run of another config; there -> here: {'; '.join(lines)}. Take another "
+                        "folder, the same config, or start anew in its place (--no-resume)"
+                    )
+                anew = bool(lines)
+            elif not _may_replace(path):
+                raise InputError(f"{path}: is not the config of a run; take another folder")
+        if anew:
             self._clear()
+            if config.before is None:  # else it has begun by itself, and this run starts from it
+                RunFolder(self.path / "before")._clear()
         text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
         draft = path.with_name(".config.json.draft")
         with draft.open("w", encoding="utf-8") as file:
@@ -99,12 +127,25 @@ class RunFolder:
             os.fsync(file.fileno())
         draft.replace(path)
 
+    def _kept(self) -> list[Path]:
+        """What a run has to show: checkpoints and networks."""
+        return [path for pattern in _WORTH for path in self.path.glob(pattern)]
+
     def _clear(self) -> None:
-        """Remove what a run wrote, and nothing else."""
-        for name in ("checkpoints", "best", "last", "events", "before"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in (METRICS, "config.json"):
-            (self.path / name).unlink(missing_ok=True)
+        """Remove what a run wrote, and nothing else: the folder may be one that holds other things, too."""
+        for path in [*self._kept(), *(path for pattern in _REST for path in self.path.glob(pattern))]:
+            path.unlink(missing_ok=True)
+        for name in ("checkpoints", "best", "last", "events"):
+            with suppress(OSError):  # not there, or other things in it
+                (self.path / name).rmdir()
+
+
+def _may_replace(path: Path) -> bool:
+    """Whether a config.json is a run's (of any version of mien), or too damaged to be anybody's."""
+    try:
+        return {"network", "loop"} <= set(read_settings(path))
+    except InputError:
+        return True
 
 
 def _free(line: str) -> bool:

@@ -14,9 +14,11 @@ from typing import Final
 
 import torch
 
+from mien.errors import InputError
 from mien.train.config import TrainConfig
 from mien.train.data import Batch, Batches, TrainingSet
 from mien.train.display import Display, StepSeen
+from mien.train.forgetting import Forgetting, KeptScores
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
 from mien.train.keeping import Keeper
@@ -104,6 +106,10 @@ class _Trainer:
         network = made_network(config.network, seed)
         self.data: TrainingSet = opened_data(config.data, network.spec, display.progress)
         stack.callback(self.data.close)
+        if len(self.data.people) < 2:
+            raise InputError(
+                f"data.sources: expected two people or more, to be told apart; got {len(self.data.people)}"
+            )
         self.measures: list[PairMeasure] = made_measures(config, network.spec, display.progress)
         self.batches: Batches = stack.enter_context(made_batches(config, self.data, processes))
         objective = Objective(config.loss, network.dim, len(self.data.people), group=processes.group, seed=seed)
@@ -126,6 +132,8 @@ class _Trainer:
             if processes.first
             else None
         )
+        self._fine_tuned = config.measure.first and config.network.weights is not None
+        self._kept, self._forgot = KeptScores(run.path), tuple[Forgetting, ...]()
         self._loss: float | None = None
         self._began = time.monotonic()
         self._seconds_before = at.seconds
@@ -134,7 +142,8 @@ class _Trainer:
     def _tell_start(self) -> None:
         network, data = self.stepper.network, self.data
         count = sum(p.numel() for p in network.parameters())
-        left = f", {len(data.left_out):,} pictures left out (no face, or unreadable)" if data.left_out else ""
+        out = len(data.left_out)
+        left = f", {out:,} picture{'' if out == 1 else 's'} left out (no face, or unreadable)" if out else ""
         self.display.say(
             f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} "
             f"people{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
@@ -171,7 +180,10 @@ class _Trainer:
                 self._end_of_epoch()
             at.stopped = at.stopped or "finished"
             self.keeper.keep_last(at)
+            self._compare(record=True)
             self._save()
+        else:
+            self._compare(record=False)
         return self._result("early stop" if at.stopped == "early stop" else "finished")
 
     def _epoch(self, interrupts: Interrupts) -> bool:
@@ -285,6 +297,10 @@ class _Trainer:
             at.measured_epoch, at.seconds = at.epoch, self.processes.shared(self._elapsed())
             better = bool(found) and (at.best is None or found[0].accuracy > at.best["accuracy"])
             at.stale = 0 if better else at.stale + 1
+            if self._fine_tuned and self.processes.first:
+                scores = [one.scores for one in self.measures if one.scores is not None]
+                parts = {"first": at.step == 0, "best": better, "last": True}
+                self._kept.keep([part for part, asked in parts.items() if asked], scores)
             if better:
                 at.best = {**at.measured[0], "epoch": at.epoch, "step": at.step}
                 self.keeper.keep_best(network, at)
@@ -297,10 +313,23 @@ class _Trainer:
                 )
         self.processes.wait()
 
+    def _compare(self, *, record: bool) -> None:
+        """Say what was forgotten since the first measuring, where the run started from weights."""
+        if not (self._fine_tuned and self.measures):
+            return
+        if self.records is not None:
+            found = self._kept.lost([(one.name, one.pairs) for one in self.measures])
+            for one in found:
+                self.display.say(f"warning: {one.warning}")
+                if record:
+                    self.records.write("forgot", self.at.step, dataclasses.asdict(one))
+            self._forgot = tuple(found)
+        self._forgot = self.processes.shared(self._forgot)
+
     def _result(self, stopped: Stopped, asked: int = 0) -> TrainResult:
         at = self.at
         measured = tuple(Accuracy(**one) for one in at.measured)
         return TrainResult(
             self.run.path, stopped, at.step, at.epoch, at.seconds, self._loss, at.best, measured,
-            len(self.data.people), len(self.data), asked,
+            len(self.data.people), len(self.data), self._forgot, asked,
         )  # fmt: skip

@@ -27,7 +27,7 @@ def outcome(request, tmp_path_factory):
     world, folder = request.param, tmp_path_factory.mktemp("ranks")
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = [
-        subprocess.Popen([sys.executable, "-W", "error::FutureWarning", str(WORKER), str(rank), str(world), str(folder)],
+        subprocess.Popen([sys.executable, "-Werror::FutureWarning", str(WORKER), str(rank), str(world), str(folder)],
                          env=env, stderr=subprocess.PIPE, text=True)
         for rank in range(world)
     ]  # fmt: skip

@@ -144,6 +144,41 @@ def test_another_config_is_refused_with_what_differs(tiny, tmp_path) -> None:
     assert train(tiny(optimizer={"lr": 0.01}), tmp_path / "run", resume=False).step == 8
 
 
+def test_a_start_that_failed_binds_nobody(tiny, people, tmp_path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        train(tiny(data={"sources": [{"path": str(tmp_path / "nowhere")}]}), tmp_path / "run")
+    assert (tmp_path / "run" / "config.json").exists()
+    assert train(tiny(), tmp_path / "run").step == 8
+    assert read_config(tmp_path / "run").data.sources[0].path == str(people)
+
+
+def test_one_person_alone_is_refused(tiny, people, tmp_path) -> None:
+    shutil.copytree(people / "person0", tmp_path / "people" / "person0")
+    config = tiny(data={"sources": [{"path": str(tmp_path / "people"), "aligned": True}], "batch": 4})
+    with pytest.raises(InputError, match="expected two people or more"):
+        train(config, tmp_path / "run")
+
+
+def test_a_new_start_removes_what_the_run_wrote_and_nothing_else(tiny, tmp_path) -> None:
+    run = tmp_path / "run"
+    train(tiny(), run)
+    mine = [run / "best" / "notes.txt", run / "events" / "birthday.jpg", run / "before" / "photo.jpg"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (run / "last" / "network.json").unlink()
+    train(tiny(schedule={"epochs": 1}), run, resume=False)
+    assert [path.read_text() for path in mine] == ["mine"] * 3
+    assert [path.name[:14] for path in checkpoints(run / "checkpoints")] == ["step-00000004-"]
+    other = tmp_path / "project"
+    other.mkdir()
+    (other / "config.json").write_text('{"name": "not a run"}')
+    for resume in (True, False):
+        with pytest.raises(InputError, match="project"):
+            train(tiny(), other, resume=resume)
+    assert (other / "config.json").read_text() == '{"name": "not a run"}'
+
+
 def test_other_data_is_refused(tiny, people, stop_after, tmp_path) -> None:
     shutil.copytree(people, tmp_path / "people")
     config = tiny(data={"sources": [{"path": str(tmp_path / "people"), "aligned": True}]})
@@ -221,6 +256,7 @@ def test_softmax_first_then_triplets_from_its_weights(tiny, stop_after, tmp_path
     assert result.stopped == "finished"
     before, after = (load_network(tmp_path / p).state_dict() for p in ("run/before/best", "run/last"))
     assert all(torch.equal(before[name], after[name]) for name in before if "num_batches" not in name)  # rate 0
+    assert train(config, tmp_path / "run", resume=False).loss is not None  # both anew
 
 
 def test_centres_at_class_means_lower_the_first_loss(tiny, losses, tmp_path) -> None:
