@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import re
 import tempfile
 from collections.abc import Callable
@@ -103,6 +104,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         whole = name is not None and _checksum(path) == name[2]
         state = torch.load(path, map_location="cpu", weights_only=True) if whole else None
+    except pickle.UnpicklingError as error:  # PyTorch's own words advise to read it all the same
+        raise TrainingError(
+            f"{path}: damaged, or it holds something else than tensors and plain values; it is not read"
+        ) from error
     except Exception as error:  # the reader's errors are of every kind
         raise TrainingError(
             f"{path}: cannot be read ({str(error).splitlines()[0][:200] if str(error) else error!r})"

@@ -21,7 +21,7 @@ from mien.interfaces import Embedder
 from mien.recognizer import open_embedder
 from mien.train.backbones import save_network
 from mien.train.checkpoint import newest_checkpoint, write_checkpoint
-from mien.train.config import TrainConfig
+from mien.train.config import LossConfig, TrainConfig
 from mien.train.data import Batch
 from mien.train.display import Display, StepSeen
 from mien.train.distil_losses import Distillation
@@ -29,6 +29,7 @@ from mien.train.distil_teacher import TeacherRows, teacher_embeddings
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
 from mien.train.measuring import embed_pictures
+from mien.train.memory import peak_memory
 from mien.train.objective import Objective
 from mien.train.parts import made_batches, made_measures, made_network, opened_data
 from mien.train.processes import Processes, joined
@@ -142,8 +143,16 @@ def distil(
         ModelError: the teacher cannot be used.
         TrainingError: NaN came up, or a checkpoint does not fit.
     """
-    if config.schedule.sizes or config.before is not None:
-        raise InputError("distil: schedule.sizes and before are for mien train")
+    for name, given in {
+        "before": config.before is not None,
+        "schedule.sizes": config.schedule.sizes,
+        "schedule.minutes": config.schedule.minutes is not None,
+        "measure.first": config.measure.first,
+        "measure.patience": config.measure.patience is not None,
+        "loss": config.loss != LossConfig(),
+    }.items():
+        if given:
+            raise InputError(f"{name}: is for mien train; a distillation does without it")
     run, display = RunFolder(Path(folder)), display or Display()
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
@@ -284,8 +293,8 @@ class _Distiller:
                 "step", at.step, {"epoch": at.epoch, "loss": self.loss, "lr": rate, "norm": norm, **terms}
             )
             left = (total - at.step) * config.data.batch / speed
-            epochs = config.schedule.epochs
-            self.display.step(StepSeen(at.epoch + 1, epochs, at.step, total, self.loss, rate, speed, left, 0))
+            epochs, memory = config.schedule.epochs, peak_memory(self.processes.device)
+            self.display.step(StepSeen(at.epoch + 1, epochs, at.step, total, self.loss, rate, speed, left, memory))
 
     def _measure(self) -> None:
         """Measure, and keep the network: as the last one, and as the best where it is."""

@@ -187,3 +187,16 @@ def test_it_goes_on_as_if_it_had_not_stopped(tmp_path, people, monkeypatch):
     np.testing.assert_allclose(cut, whole, rtol=1e-6)
     with pytest.raises(TrainingError, match="another teacher"):
         distil(config(people, epochs=2), tmp_path / "cut", DistilSettings(teacher="means", relation=2.0))
+
+
+def test_settings_that_it_would_pass_over_are_refused(tmp_path, people):
+    for setting in (
+        "schedule.minutes=1",
+        "schedule.sizes=[[0, 32]]",
+        "measure.first=true",
+        "measure.patience=2",
+        "loss.keep=1",
+    ):
+        with pytest.raises(InputError, match=setting.split("=")[0].removesuffix(".keep")):
+            distil(config(people).with_settings([setting]), tmp_path / "run", DistilSettings(teacher="means"))
+    assert not (tmp_path / "run").exists()

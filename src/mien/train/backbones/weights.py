@@ -67,6 +67,8 @@ def _read_torch(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's own words advise to read it all the same
+            reason = ["damaged, or it holds something else than tensors"]
         raise ModelFileError(f"{path}: not a readable checkpoint of plain tensors ({reason[0][:200]})") from error
 
 
