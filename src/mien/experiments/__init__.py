@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from mien.errors import MissingExtraError
 
 if find_spec("torch") is None:
-    raise MissingExtraError("The experiments", "train")
+    raise MissingExtraError("Making figures and tables", "train")
 
 from mien.experiments.angle_histograms import angles
 from mien.experiments.digits import mnist

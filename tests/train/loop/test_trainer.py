@@ -159,6 +159,11 @@ def test_one_person_alone_is_refused(tiny, people, tmp_path) -> None:
         train(config, tmp_path / "run")
 
 
+def test_too_few_pictures_for_a_batch_say_what_to_set(tiny, tmp_path) -> None:
+    with pytest.raises(InputError, match="at most the 48 pictures of an epoch, got 128; .*--set data.batch=16$"):
+        train(tiny(data={"batch": 128}), tmp_path / "run")
+
+
 def test_a_new_start_removes_what_the_run_wrote_and_nothing_else(tiny, tmp_path) -> None:
     run = tmp_path / "run"
     train(tiny(), run)

@@ -100,7 +100,10 @@ class Batches:
                 f"({world} processes, groups of {sampler.group}), got {batch}"
             )
         if len(sampler) < batch:
-            raise InputError(f"batch: expected at most the {len(sampler)} pictures of an epoch, got {batch}")
+            raise InputError(
+                f"data.batch: expected at most the {len(sampler)} pictures of an epoch, got {batch}; take fewer, such as "
+                f"--set data.batch={1 << max(len(sampler).bit_length() - 2, 0)}"
+            )
         self.skipped: dict[str, None] = {}
         self._data, self._sampler, self._batch, self._seed = data, sampler, batch, seed
         self._share = slice(rank * batch // world, (rank + 1) * batch // world)
