@@ -160,7 +160,7 @@ def test_one_person_alone_is_refused(tiny, people, tmp_path) -> None:
 
 
 def test_too_few_pictures_for_a_batch_say_what_to_set(tiny, tmp_path) -> None:
-    with pytest.raises(InputError, match="at most the 48 pictures of an epoch, got 128; .*--set data.batch=16$"):
+    with pytest.raises(InputError, match=r"at most the 48 pictures of an epoch, got 128; .*--set data.batch=16$"):
         train(tiny(data={"batch": 128}), tmp_path / "run")
 
 

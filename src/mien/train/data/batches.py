@@ -101,7 +101,7 @@ class Batches:
             )
         if len(sampler) < batch:
             raise InputError(
-                f"data.batch: expected at most the {len(sampler)} pictures of an epoch, got {batch}; take fewer, such as "
+                f"data.batch: expected at most the {len(sampler)} pictures of an epoch, got {batch}; take fewer: "
                 f"--set data.batch={1 << max(len(sampler).bit_length() - 2, 0)}"
             )
         self.skipped: dict[str, None] = {}
