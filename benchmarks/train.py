@@ -296,7 +296,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             "by_cpu_time": round(steps[f"plain {net}"]["cpu_ms"] / steps[f"mien {net}"]["cpu_ms"], 2),
         }
     if "load" in only and "step" in only:
-        need = steps[f"mien {nets[0]}"]["best_round"]
+        need = steps[f"mien {nets[0]}"]["best_step"]
         result["loading_to_the_step"] = {
             name: round(row["best_round"] / need, 2) for name, row in steps.items() if name.startswith("loading")
         }
