@@ -1,4 +1,4 @@
-"""A running mean of a network's weights, which generalises better than the last step's."""
+"""Weights that generalise better than the last step's: their running mean, and what lies between old and new."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mien.errors import InputError
 
-__all__ = ["WeightAverage"]
+__all__ = ["WeightAverage", "mixed"]
 
 
 class WeightAverage:
@@ -68,3 +68,25 @@ class WeightAverage:
             yield
         finally:
             network.load_state_dict(own)
+
+
+@contextmanager
+def mixed(network: nn.Module, start: Mapping[str, Tensor], share: float) -> Iterator[None]:
+    """``share start + (1 - share) weights`` inside, the network's own weights again outside; counters stay.
+
+    Between old weights and those fine-tuned from them the loss is as good as flat, and a network there keeps what the
+    old one knew beside what the new one has learned.
+
+    Source:
+        Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    between = {
+        name: torch.lerp(value, start[name], share) if value.is_floating_point() else value
+        for name, value in own.items()
+    }
+    network.load_state_dict(between)
+    try:
+        yield
+    finally:
+        network.load_state_dict(own)

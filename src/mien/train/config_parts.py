@@ -166,6 +166,8 @@ class OptimizerConfig:
         clip: the largest norm of the whole gradient; None for any.
         accumulate: parts that a batch is taken in, one after another, to save memory; the result is the whole batch's.
         ema: decay of the running mean of the weights, which is measured and kept; None for none.
+        start_share: share of the weights it started from in the network that is measured and kept: against forgetting,
+            for fine-tuning.
     """
 
     name: Literal["sgd", "adamw"] = "sgd"
@@ -179,6 +181,7 @@ class OptimizerConfig:
     clip: float | None = 5.0
     accumulate: int = 1
     ema: float | None = None
+    start_share: float = 0.0
 
     def __post_init__(self) -> None:
         need(0 <= self.lr < math.inf, "optimizer.lr: expected 0 or more", self.lr)
@@ -187,4 +190,5 @@ class OptimizerConfig:
         need(0 <= self.weight_decay < math.inf, "optimizer.weight_decay: expected 0 or more", self.weight_decay)
         need(self.clip is None or self.clip > 0, "optimizer.clip: expected above 0", self.clip)
         need(self.accumulate > 0, "optimizer.accumulate: expected 1 or more", self.accumulate)
+        need(0 <= self.start_share < 1, "optimizer.start_share: expected 0 to below 1", self.start_share)
         need(self.ema is None or 0 < self.ema < 1, "optimizer.ema: expected between 0 and 1", self.ema)

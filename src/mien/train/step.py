@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mien.errors import InputError
-from mien.train.averaging import WeightAverage
+from mien.train.averaging import WeightAverage, mixed
 from mien.train.backbones import Backbone, InputSpec, normalise
 from mien.train.backbones.base import statistics_still
 from mien.train.config import TrainConfig
@@ -109,6 +109,11 @@ class Stepper:
         self.network_optimizer = network_optimizer(network, config.optimizer, config.network.layer_decay)
         self.head_optimizer = head_optimizer(objective, config.optimizer, sparse=objective.sparse)
         self.average = WeightAverage(network, config.optimizer.ema) if config.optimizer.ema else None
+        self._start: dict[str, Tensor] = {}
+        if config.optimizer.start_share:
+            if config.network.weights is None:
+                raise InputError("optimizer.start_share: expected starting weights (network.weights); got none")
+            self._start = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.scale = LossScale(dynamic=self.precision == "fp16")
         self.parallel: nn.Module = network
         if processes.group is not None:
@@ -230,10 +235,13 @@ class Stepper:
 
     @contextlib.contextmanager
     def measured_network(self) -> Iterator[Backbone]:
-        """The network as it is measured and kept: in eval mode, with mean weights where there are such."""
-        mean = contextlib.nullcontext() if self.average is None else self.average.applied(self.network)
+        """The network as it is measured and kept: in eval mode, mean weights and a share of the first ones."""
         self.network.eval()
-        with mean:
+        with contextlib.ExitStack() as stack:
+            if self.average is not None:
+                stack.enter_context(self.average.applied(self.network))
+            if self._start:
+                stack.enter_context(mixed(self.network, self._start, self.config.optimizer.start_share))
             yield self.network
         self.train()
 

@@ -157,6 +157,28 @@ def test_the_mean_of_weights_is_the_recurrence(tiny) -> None:
     assert torch.equal(network.state_dict()[name], own)
 
 
+def test_a_share_of_the_starting_weights_is_in_what_is_measured(tiny, tmp_path) -> None:
+    from mien.train.backbones import save_network
+
+    start = made_network(tiny().network, 5)
+    save_network(start, tmp_path / "start")
+    config = tiny(network={"weights": str(tmp_path / "start")}, optimizer={"start_share": 0.25, "ema": 0.5})
+    stepper = stepper_of(config)
+    for seed in range(3):
+        found = stepper.gradients(batch_of(seed=seed))
+        stepper.apply(float(found.network_square + found.head_square) ** 0.5, 0.1)
+    own = {name: value.clone() for name, value in stepper.network.state_dict().items()}
+    means = stepper.average.state_dict()
+    with stepper.measured_network() as network:
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                want = 0.25 * start.state_dict()[name] + 0.75 * means[name]
+                torch.testing.assert_close(value, want, rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(value, own[name]) for name, value in stepper.network.state_dict().items())
+    with pytest.raises(InputError, match="starting weights"):
+        stepper_of(tiny(optimizer={"start_share": 0.25}))
+
+
 def test_bf16_and_fp16_are_near_fp32(tiny) -> None:
     exact = stepper_of(tiny()).gradients(batch_of())
     for precision in ("bf16", "fp16"):
