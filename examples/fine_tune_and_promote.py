@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mien import Gallery, Recognizer
+from mien.errors import InputError
 from mien.recognizer import open_embedder
 from mien.train.config import SourceConfig
 from mien.train.export import ExportSettings, export_run
@@ -23,7 +24,11 @@ def main(people: Path, held_out: Path, gallery: Path, run: Path) -> int:
     config = replace(config, data=replace(config.data, sources=(SourceConfig(path=str(people)),)))
     train(config, run)
     # Calibrating on the people it is judged on is fair: the judgement looks at no threshold.
-    made = export_run(run, settings=ExportSettings(calibrate=held_out, licence="unstated"))
+    try:
+        made = export_run(run, settings=ExportSettings(calibrate=held_out, licence="unstated"))
+    except InputError as error:  # some dozens of people are needed to tell a rate of one in a thousand
+        print(f"without a calibration: {error}")
+        made = export_run(run, settings=ExportSettings(licence="unstated"))
     with Gallery.open(gallery) as known:
         present = present_model(known)
         old = Recognizer(present.preset)

@@ -138,7 +138,10 @@ def get(name_or_path: str | Path) -> ModelCard:
         return _not_shipped(load_card(card_in(Path(text))))
     close = difflib.get_close_matches(text, names(), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names())}."
-    raise NotFoundError(f"no model is called {text!r}; {hint} A model of your own needs a card: {folder / 'NAME.toml'}")
+    raise NotFoundError(
+        f"no model is called {text!r}; {hint} A model of your own needs a card: "
+        f"{folder / 'NAME.toml'}, or the folder of its run: --model runs/NAME"
+    )
 
 
 def card_in(folder: Path) -> Path:

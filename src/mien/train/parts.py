@@ -20,12 +20,14 @@ from mien.train.backbones import Backbone, InputSpec, build, load_network
 from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
 from mien.train.data import PK, Balanced, Batches, Mixed, Sampler, Shuffle, Source, TrainingSet, open_training_set
 from mien.train.measuring import PairMeasure
+from mien.train.objective import Objective
 from mien.train.processes import Processes
-from mien.train.settings import from_plain
+from mien.train.settings import from_plain, nearest
 from mien.train.step import network_input
 
 __all__ = [
     "cache_folder",
+    "check_choices",
     "check_sizes",
     "data_digest",
     "in_order",
@@ -151,6 +153,19 @@ def made_measures(config: TrainConfig, spec: InputSpec, progress: Progress) -> l
 
 
 @torch.no_grad()
+def check_choices(config: TrainConfig, network: Backbone) -> None:
+    """Try the names and options of the loss and of frozen stages, on two people and for nothing.
+
+    Raises:
+        InputError: one of them makes no sense.
+    """
+    Objective(config.loss, network.dim, 2, seed=config.loop.seed)
+    stages = dict(network.stages())
+    for name in config.network.frozen:
+        if name not in stages:
+            raise InputError(f"network.frozen: {network.name} has no stage {name!r}{nearest(name, stages)}")
+
+
 def check_sizes(network: Backbone, config: TrainConfig, device: torch.device) -> None:
     """Try every size that pictures will have.
 

@@ -175,8 +175,11 @@ def fine_tune_dlib() -> TrainConfig:
         network=NetworkConfig(name="dlib-resnet29", weights="default", layer_decay=0.7),
         data=DataConfig(batch=64, sampler=_PK, augment={**_AUGMENT, "small": 0.3, "greys": 0.2, "blurs": 0.2}),
         loss=LossConfig(name="cosface", options={"scale": 32.0, "margin": 0.1}, centres="class-means", keep=10.0),
-        optimizer=OptimizerConfig(name="adamw", lr=1e-5, weight_decay=0.0, head_lr=10.0, clip=1.0, ema=0.999),
+        optimizer=OptimizerConfig(
+            name="adamw", lr=1e-5, weight_decay=0.0, head_lr=10.0, clip=1.0, ema=0.999, start_share=0.25
+        ),
         schedule=ScheduleConfig(epochs=2, warm_up=0.2),
+        measure=MeasureConfig(first=True),
         loop=LoopConfig(precision="auto"),
     )
 

@@ -26,6 +26,7 @@ from mien.train.measuring import Accuracy, PairMeasure, embed_pictures
 from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
 from mien.train.parts import (
+    check_choices,
     check_sizes,
     in_order,
     made_batches,
@@ -104,6 +105,7 @@ class _Trainer:
         seed = config.loop.seed
         seed_everything(seed, processes.rank)
         network = made_network(config.network, seed)
+        check_choices(config, network)  # before the pictures are aligned, which takes long
         self.data: TrainingSet = opened_data(config.data, network.spec, display.progress)
         stack.callback(self.data.close)
         if len(self.data.people) < 2:

@@ -270,3 +270,21 @@ def test_centres_at_class_means_lower_the_first_loss(tiny, losses, tmp_path) -> 
     train(tiny(loss={"centres": "class-means"}), tmp_path / "means", display=told)
     assert "class centres start at the means of 6 people" in told.said
     assert losses(tmp_path / "means")[0] < losses(tmp_path / "random")[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"loss": {"name": "arcfase"}}, "arcface"),
+        ({"loss": {"options": {"margni": 1.0}}}, "margin"),
+        ({"network": {"frozen": ["layer9"]}}, "layer9"),
+    ],
+)
+def test_wrong_choices_are_told_before_the_pictures_are_looked_at(tiny, tmp_path, monkeypatch, change, told) -> None:
+    monkeypatch.setattr(trainer, "opened_data", lambda *_: pytest.fail("looked at the pictures first"))
+    with pytest.raises(InputError, match=told):
+        train(tiny(**change), tmp_path / "run")
+
+
+def test_measuring_first_without_pairs_is_no_measuring(tiny, tmp_path) -> None:
+    assert train(tiny(measure={"first": True}), tmp_path / "run").stopped == "finished"
