@@ -129,14 +129,15 @@ def main() -> None:
     found = main_faces(sorted({path for pairs, _ in lists for pair in pairs for path in pair}))
     report: dict[str, object] = {"machine": platform.platform(), "preset": options.preset, "pictures": len(found)}
     for model in options.model or ["default"]:
+        label = Path(model).name  # no places of this machine
         card = None if model == "default" else catalogue.get(model)
         embedder = open_embedder(card, options.preset)
         rows: dict[str, dict[str, float]] = {}
         clean = embed(embedder, "clean", found)
         for name in SETS:
             rows[name] = measured(lists, clean, clean if name == "clean" else embed(embedder, name, found))
-            print(f"{model:20s} {name:15s} " + "  ".join(f"{k} {v:.4f}" for k, v in rows[name].items()), flush=True)
-        report[model] = rows
+            print(f"{label:20s} {name:15s} " + "  ".join(f"{k} {v:.4f}" for k, v in rows[name].items()), flush=True)
+        report[label] = rows
     (HERE / "results" / "hard_sets.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
