@@ -25,6 +25,7 @@ from mien.train.config import LossConfig, TrainConfig
 from mien.train.data import Batch
 from mien.train.display import Display, StepSeen
 from mien.train.distil_losses import Distillation
+from mien.train.distil_settings import DistilResult, DistilSettings
 from mien.train.distil_teacher import TeacherRows, teacher_embeddings
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
@@ -42,48 +43,6 @@ from mien.train.step import Gradients, Stepper
 __all__ = ["DistilResult", "DistilSettings", "distil"]
 
 _NAME: Final = "distil"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DistilSettings:
-    """What is taught.
-
-    Attributes:
-        teacher: a model's name, card or folder.
-        preset: the teacher's; "fast" asks it once or twice a picture.
-        feature: weight of the distance to the teacher's embedding.
-        relation: weight of the differences of all cosines in a batch.
-        live: ask the teacher about every picture as the student sees it, augmented; else once about each as it is.
-    """
-
-    teacher: str
-    preset: Literal["fast", "accurate"] = "fast"
-    feature: float = 1.0
-    relation: float = 1.0
-    live: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DistilResult:
-    """How a distillation ended.
-
-    Attributes:
-        folder: the run's.
-        stopped: "finished" or "interrupted".
-        step: optimizer steps taken.
-        epoch: whole epochs.
-        loss: of the last step; None where none was taken.
-        best: what the first set of pairs said about ``best/``; None where nothing was measured.
-        teacher: the teacher's identity.
-    """
-
-    folder: Path
-    stopped: Literal["finished", "interrupted"]
-    step: int
-    epoch: int
-    loss: float | None
-    best: dict[str, Any] | None
-    teacher: str
 
 
 class _Student(Stepper):
