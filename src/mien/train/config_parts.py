@@ -122,7 +122,7 @@ class LossConfig:
         margin_start: share of the training until which there is no margin.
         margin_warm_up: share of the training over which the margin then rises from 0.
         scale_warm_up: share of the training over which the scale rises from `first_scale`: a large one from the start
-            keeps a new network from learning.
+            makes a new network learn slowly.
         first_scale: see `scale_warm_up`.
         sample_rate: share of the classes in a step (Partial FC), for margin losses.
         centres: where the class centres start: random, or class-means (one pass over the data).

@@ -39,7 +39,7 @@ _AUGMENT_SMALL: Final = {
     "cover": 0.15,
     "most_turn": 0.15,
 }
-"""For a small network on few people: more of it keeps such a network from learning at all."""
+"""For a small network on few people; in short runs much more of it, from the start, learned more slowly."""
 _PK: Final = SamplerConfig(name="pk", each=4)
 
 
