@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from mien.cli import main
@@ -48,3 +50,14 @@ def test_the_default_student_is_the_default_embedder_with_its_weights_and_best_t
     assert own.data.augment["away"] > 0
     assert own.data.augment["mesh"] > 0
     assert (small.network.name, small.network.weights, fast.preset) == ("mobilefacenet", None, "fast")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_told_by_the_exit_code(tmp_path, monkeypatch, capsys, number):
+    from mien.train import distil as room
+    from mien.train.distil import DistilResult
+
+    stopped = DistilResult(tmp_path / "run", "interrupted", 7, 0, 0.1, None, "x", number)
+    monkeypatch.setattr(room, "distil", lambda *_given, **_more: stopped)
+    assert main(["distil", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 128 + number
+    assert "after step 7" in capsys.readouterr().out

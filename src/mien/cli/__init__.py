@@ -1,6 +1,7 @@
 """The command line: thin. Parse, call, print. Results go to stdout, everything for a person's eyes to stderr.
 
-Exit codes: 0 done or matched, 1 no match, 2 bad input (beats 1), 3 an error inside mien.
+Exit codes: 0 done or matched, 1 no match, 2 bad input (beats 1), 3 an error inside mien, 130 or 143 stopped by Ctrl-C
+or SIGTERM.
 """
 
 from __future__ import annotations

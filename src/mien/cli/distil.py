@@ -108,7 +108,7 @@ def distil(
         place = printable(str(result.folder))
         print_line(f"{place}/best: the student of {result.teacher}; next: mien export {place}")
     if result.stopped == "interrupted":
-        raise typer.Exit(130)
+        raise typer.Exit(128 + result.signal)
 
 
 def _config(

@@ -6,6 +6,7 @@ The parts are those of `mien.train.trainer`: the same data, steps, schedules, me
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -212,7 +213,7 @@ class _Distiller:
                 if asked or due:
                     self._save()
                 if asked:
-                    return self._result("interrupted")
+                    return self._result("interrupted", interrupts.asked or int(signal.SIGTERM))
             at.epoch, at.epoch_step = at.epoch + 1, 0
             self._measure()
             self._save()
@@ -305,6 +306,6 @@ class _Distiller:
             "measured": self.at.measured,
         }
 
-    def _result(self, stopped: Literal["finished", "interrupted"]) -> DistilResult:
-        at = self.at
-        return DistilResult(self.run.path, stopped, at.step, at.epoch, self.loss, at.best, str(self.teacher.identity))
+    def _result(self, stopped: Literal["finished", "interrupted"], asked: int = 0) -> DistilResult:
+        at, teacher = self.at, str(self.teacher.identity)
+        return DistilResult(self.run.path, stopped, at.step, at.epoch, self.loss, at.best, teacher, asked)

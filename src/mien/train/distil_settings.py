@@ -40,6 +40,7 @@ class DistilResult:
         loss: of the last step; None where none was taken.
         best: what the first set of pairs said about ``best/``; None where nothing was measured.
         teacher: the teacher's identity.
+        signal: that interrupted it, or 0.
     """
 
     folder: Path
@@ -49,3 +50,4 @@ class DistilResult:
     loss: float | None
     best: dict[str, Any] | None
     teacher: str
+    signal: int = 0

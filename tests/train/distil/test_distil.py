@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import sys
 
 import cv2
 import numpy as np
@@ -187,6 +189,21 @@ def test_it_goes_on_as_if_it_had_not_stopped(tmp_path, people, monkeypatch):
     np.testing.assert_allclose(cut, whole, rtol=1e-6)
     with pytest.raises(TrainingError, match="another teacher"):
         distil(config(people, epochs=2), tmp_path / "cut", DistilSettings(teacher="means", relation=2.0))
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_signal_ends_it_after_the_step_and_is_told(tmp_path, people, monkeypatch):
+    real = room._Distiller._step
+
+    def struck(self, batch):
+        real(self, batch)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(room._Distiller, "_step", struck)
+    result = distil(config(people), tmp_path / "run", DistilSettings(teacher="means"))
+    assert (result.stopped, result.step, result.signal) == ("interrupted", 1, signal.SIGTERM)
+    assert len(list((tmp_path / "run" / "checkpoints").glob("step-00000001-*.pt"))) == 1
 
 
 def test_settings_that_it_would_pass_over_are_refused(tmp_path, people):
