@@ -59,6 +59,27 @@ def test_a_config_is_shown_and_read_again(capsys, arguments, tmp_path) -> None:
     assert json.loads(capsys.readouterr().out) == shown
 
 
+def test_several_lists_of_pairs_are_sets_with_names_of_their_own(capsys, arguments) -> None:
+    def sets(*more):
+        assert main([*arguments, *more, "--show"]) == 0
+        return json.loads(capsys.readouterr().out)["measure"]["sets"]
+
+    one = sets("--pairs", "own.txt", "--images", "mine")
+    expected = {"pairs": "own.txt", "images": "mine", "threshold_pairs": None, "name": "own", "skip_missing": False}
+    assert one == [expected]
+    two = sets(
+        "--pairs", "own.txt", "--images", "mine", "--threshold-pairs", "none",
+        "--pairs", "test.txt", "--images", "lfw", "--threshold-pairs", "dev.txt", "--skip-missing",
+    )  # fmt: skip
+    assert two[0] == {**expected, "skip_missing": True}
+    other = {"pairs": "test.txt", "images": "lfw", "threshold_pairs": "dev.txt", "name": "test", "skip_missing": True}
+    assert two[1] == other
+    same = sets("--pairs", "a/t.txt", "--pairs", "b/t.txt", "--pairs", "c/t.txt", "--images", "x", "--images", "y",
+                "--images", "y")  # fmt: skip
+    assert [one["name"] for one in same] == ["t of x", "t of y 2", "t of y 3"]
+    assert [one["images"] for one in sets("--pairs", "a", "--pairs", "b", "--images", "x")] == ["x", "x"]
+
+
 def test_a_run_ends_with_a_result_and_is_not_made_twice(capsys, arguments, tmp_path) -> None:
     assert main([*arguments, "--json"]) == 0
     out = capsys.readouterr()
@@ -83,6 +104,12 @@ def test_a_run_ends_with_a_result_and_is_not_made_twice(capsys, arguments, tmp_p
         (["--set", "data.batch=7000"], "batch"),
         (["--pairs", "x.txt"], "--images"),
         (["--threshold-pairs", "x.txt"], "--pairs"),
+        (["--skip-missing"], "--pairs"),
+        (
+            ["--pairs", "a", "--pairs", "b", "--pairs", "c", "--images", "x", "--images", "y"],
+            "one for all --pairs, or 3",
+        ),
+        (["--pairs", "a", "--pairs", "b", "--images", "x", "--threshold-pairs", "t"], "none: a list that has none"),
         (["--set", "network.frozen=['nothing']"], "no stage"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.output import JsonFlag, emit_json, print_line, printable
+from mien.cli.training_options import (
+    ImageFolders,
+    PairLists,
+    SkipMissing,
+    ThresholdLists,
+    best_measured,
+    display,
+    pair_sets,
+)
 from mien.errors import InputError
 
 if TYPE_CHECKING:
-    from mien.train.config import TrainConfig
+    from mien.train.config import PairsConfig, TrainConfig
 
 __all__ = ["distil"]
 
@@ -35,8 +43,6 @@ _Aligned = Annotated[bool, typer.Option("--aligned", help="The pictures are alig
 _Preset = Annotated[
     str | None, typer.Option("--preset", help="The teacher's: fast, or accurate (for --student default).")
 ]
-_Pairs = Annotated[Path | None, typer.Option("--pairs", help="Pairs to measure on, in LFW's format.")]
-_Images = Annotated[Path | None, typer.Option("--images", help="The folder that --pairs speaks of.")]
 _Feature = Annotated[float, typer.Option("--feature", help="Weight of the distance to the teacher's embedding.")]
 _Relation = Annotated[float, typer.Option("--relation", help="Weight of the differences of cosines in a batch.")]
 _Live = Annotated[bool, typer.Option("--live", help="Ask the teacher about every augmented picture: slow, and better.")]
@@ -54,8 +60,10 @@ def distil(
     out: _Out = None,
     aligned: _Aligned = False,
     preset: _Preset = None,
-    pairs: _Pairs = None,
-    images: _Images = None,
+    pairs: PairLists = None,
+    images: ImageFolders = None,
+    threshold_pairs: ThresholdLists = None,
+    skip_missing: SkipMissing = False,
     feature: _Feature = 1.0,
     relation: _Relation = 1.0,
     live: _Live = False,
@@ -75,19 +83,16 @@ def distil(
     preset = preset or ("accurate" if student == _OWN else "fast")
     if preset not in ("fast", "accurate"):
         raise InputError(f"--preset: expected fast or accurate, got {preset!r}")
-    config = _config(student, data, (pairs, images), settings or [], aligned=aligned)
+    sets = pair_sets(pairs, images, threshold_pairs, skip_missing=skip_missing)
+    config = _config(student, data, sets, settings or [], aligned=aligned)
     from mien.models.catalogue import DEFAULT_EMBEDDER
-    from mien.train.display import Display, LiveDisplay, PlainDisplay
     from mien.train.distil import DistilSettings
     from mien.train.distil import distil as run
 
     teacher = DEFAULT_EMBEDDER if teacher == _OWN else teacher
     taught = DistilSettings(teacher=teacher, preset=preset, feature=feature, relation=relation, live=live)  # type: ignore[arg-type]
-    display: Display = LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
-    try:
-        result = run(config, out, taught, resume=resume, display=display)
-    finally:
-        display.close()
+    with display() as shown:
+        result = run(config, out, taught, resume=resume, display=shown)
     if as_json:
         emit_json(
             {
@@ -104,7 +109,7 @@ def distil(
         print_line(f"Stopped after step {result.step:,}; the same command goes on from there.")
     else:
         if result.best is not None:
-            print_line(f"{result.best['name']}: {result.best['accuracy']:.4f} after epoch {result.best['epoch']}")
+            print_line(best_measured(result.best))
         place = printable(str(result.folder))
         print_line(f"{place}/best: the student of {result.teacher}; next: mien export {place}")
     if result.stopped == "interrupted":
@@ -112,16 +117,12 @@ def distil(
 
 
 def _config(
-    student: str, data: list[Path], measured: tuple[Path | None, Path | None], settings: list[str], *, aligned: bool
+    student: str, data: list[Path], sets: tuple[PairsConfig, ...], settings: list[str], *, aligned: bool
 ) -> TrainConfig:
-    from mien.train.config import MeasureConfig, PairsConfig, SourceConfig
+    from mien.train.config import MeasureConfig, SourceConfig
     from mien.train.distil_recipes import hardened_default
     from mien.train.distil_recipes import student as new_student
 
-    pairs, images = measured
-    if (pairs is None) != (images is None):
-        raise InputError("--pairs and --images: expected both, the list and the folder that it speaks of")
-    sets = () if pairs is None else (PairsConfig(pairs=str(pairs), images=str(images), name=pairs.stem),)
     config = hardened_default() if student == _OWN else new_student(student)
     sources = tuple(SourceConfig(path=str(one), aligned=aligned) for one in data)
     config = replace(config, data=replace(config.data, sources=sources), measure=MeasureConfig(sets=sets))

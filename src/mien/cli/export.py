@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.output import JsonFlag, counted, emit_json, print_line, print_table, printable, say
+from mien.cli.training_options import SkipMissing
 from mien.errors import InputError
 
 __all__ = ["export"]
@@ -52,6 +53,7 @@ def export(
     name: _Name = None,
     pairs: _Pairs = None,
     images: _Images = None,
+    skip_missing: SkipMissing = False,
     calibrate: _Calibrate = None,
     licence: _Licence = "",
     commercial: _Commercial = False,
@@ -76,6 +78,7 @@ def export(
         part=part,
         pairs=pairs,
         images=images,
+        skip_missing=skip_missing,
         calibrate=calibrate,
     )
     made = export_run(run, out, settings, say=say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from mien.cli.criterion import CalibrationFile, calibration_in
 from mien.cli.galleries import DEFAULT_GALLERY, GalleryPath, KeyOption, open_gallery, shown_place
 from mien.cli.inputs import LicenceUse, make_recognizer
 from mien.cli.output import JsonFlag, counted, emit_json, finish, print_line, printable, progress, say
+from mien.cli.training_options import SkipMissing
 from mien.errors import GalleryModelError, InputError
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def promote(
     key: KeyOption = None,
     images: _Images = None,
     pairs: _Pairs = None,
+    skip_missing: SkipMissing = False,
     originals: _Originals = None,
     preset: _Preset = None,
     present: _Present = None,
@@ -95,7 +98,8 @@ def promote(
         new = make_recognizer(preset or bound.preset, model=run, licence=licence)
         if new.identity == bound:
             raise InputError(f"{where}: uses {bound} already")
-        judgement = _judge(known, new, bound, present, images, pairs, originals or [], fmr=fmr, margin=margin)
+        asked = _Asked(present, images, pairs, skip_missing, originals or [], fmr, margin)
+        judgement = _judge(known, new, bound, asked)
         given = calibration_in(calibration)
         if given is not None and not given.belongs_to(new.identity):
             given = None
@@ -133,33 +137,36 @@ def _run_of(model: str) -> Path:
     return folder if (folder / "config.json").exists() else folder.parent
 
 
-def _judge(  # noqa: PLR0917 - the options, as they are
-    known: Gallery,
-    new: Recognizer,
-    present: ModelIdentity,
-    name: str | None,
-    images: Path | None,
-    pairs: Path | None,
-    originals: list[Path],
-    *,
-    fmr: float | None,
-    margin: float | None,
-) -> Judgement:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The options that decide what is judged, as they are."""
+
+    present: str | None
+    images: Path | None
+    pairs: Path | None
+    skip_missing: bool
+    originals: list[Path]
+    fmr: float | None
+    margin: float | None
+
+
+def _judge(known: Gallery, new: Recognizer, present: ModelIdentity, asked: _Asked) -> Judgement:
     from mien.train import promotion as rooms
 
+    images, fmr, margin = asked.images, asked.fmr, asked.margin
     if images is None:
         say("no held-out faces (--images): judged on the enrolled ones, which favours the present model", label="note:")
-        both = rooms.enrolled_faces(known, new, originals)
+        both = rooms.enrolled_faces(known, new, asked.originals)
         return rooms.judge(both, present, new.identity, data="enrolled faces", fmr=fmr, margin=margin)
-    old = _present_recognizer(present, name)
-    if pairs is None:
+    old = _present_recognizer(present, asked.present)
+    if asked.pairs is None:
         both = rooms.held_out_faces(images, old, new)
         return rooms.judge(both, present, new.identity, data=f"held out: {images.name}", fmr=fmr, margin=margin)
     from mien.evaluate.embeddings import embed_pictures
-    from mien.evaluate.protocols import LfwPairs
     from mien.train.export.faces import with_landmarks
+    from mien.train.pair_lists import read_pairs
 
-    data = LfwPairs(pairs, images).read()
+    data = read_pairs(asked.pairs, images, skip_missing=asked.skip_missing, say=say)
     first = embed_pictures(data.pictures, old)
     second = embed_pictures(with_landmarks(data.pictures, first.landmarks), new)
     return rooms.judge_pairs(first.vectors, second.vectors, data, present, new.identity, fmr=fmr, margin=margin)

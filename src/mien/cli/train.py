@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli.output import JsonFlag, counted, emit_json, finish, print_line, print_table
+from mien.cli.training_options import (
+    ImageFolders,
+    PairLists,
+    SkipMissing,
+    ThresholdLists,
+    best_measured,
+    display,
+    pair_sets,
+)
 from mien.errors import InputError
 
 if TYPE_CHECKING:
-    from mien.train.config import TrainConfig
+    from mien.train.config import PairsConfig, TrainConfig
     from mien.train.trainer import TrainResult
 
 __all__ = ["train"]
@@ -32,16 +40,10 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", show_default=False, help="The run's folder, such as runs/x.")
     ] = None,
-    pairs: Annotated[
-        Path | None, typer.Option("--pairs", show_default=False, help="Pairs to measure on, in LFW's format.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", show_default=False, help="The folder that --pairs speaks of.")
-    ] = None,
-    threshold_pairs: Annotated[
-        Path | None,
-        typer.Option("--threshold-pairs", show_default=False, help="Pairs to choose the threshold on."),
-    ] = None,
+    pairs: PairLists = None,
+    images: ImageFolders = None,
+    threshold_pairs: ThresholdLists = None,
+    skip_missing: SkipMissing = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", show_default=False, help="Such as optimizer.lr=0.02; repeatable."),
@@ -68,7 +70,8 @@ def train(
         return
     if recipe is None:
         raise InputError("mien train: expected a recipe or a config file; mien train --list shows the recipes")
-    config = _config(recipe, data or [], settings or [], (pairs, images, threshold_pairs), aligned=aligned)
+    sets = pair_sets(pairs, images, threshold_pairs, skip_missing=skip_missing)
+    config = _config(recipe, data or [], settings or [], sets, aligned=aligned)
     if show:
         emit_json(config.to_dict())
     elif plan:
@@ -93,13 +96,13 @@ def _config(
     recipe: str,
     data: list[Path],
     settings: list[str],
-    measured: tuple[Path | None, Path | None, Path | None],
+    sets: tuple[PairsConfig, ...],
     *,
     aligned: bool,
 ) -> TrainConfig:
     from dataclasses import replace
 
-    from mien.train.config import PairsConfig, SourceConfig
+    from mien.train.config import SourceConfig
     from mien.train.recipes import recipe as by_name
     from mien.train.run_folder import read_config_file
 
@@ -109,16 +112,8 @@ def _config(
     if data:
         sources = tuple(SourceConfig(path=str(one), aligned=aligned) for one in data)
         config = replace(config, data=replace(config.data, sources=sources))
-    pairs, images, threshold = measured
-    if (pairs is None) != (images is None):
-        raise InputError("--pairs and --images: expected both, the list and the folder that it speaks of")
-    if pairs is not None:
-        one = PairsConfig(
-            pairs=str(pairs), images=str(images), threshold_pairs=str(threshold) if threshold else None, name=pairs.stem
-        )
-        config = replace(config, measure=replace(config.measure, sets=(one,)))
-    elif threshold is not None:
-        raise InputError("--threshold-pairs: expected --pairs beside it")
+    if sets:
+        config = replace(config, measure=replace(config.measure, sets=sets))
     return config.with_settings(settings)
 
 
@@ -134,14 +129,10 @@ def _plan(config: TrainConfig, *, processes: int, as_json: bool) -> None:
 
 
 def _train(config: TrainConfig, out: Path, *, resume: bool, as_json: bool) -> None:
-    from mien.train.display import Display, LiveDisplay, PlainDisplay
     from mien.train.trainer import train as run
 
-    display: Display = LiveDisplay() if sys.stderr.isatty() else PlainDisplay()
-    try:
-        result = run(config, out, resume=resume, display=display)
-    finally:
-        display.close()
+    with display() as shown:
+        result = run(config, out, resume=resume, display=shown)
     _finish(result, as_json=as_json)
 
 
@@ -164,7 +155,5 @@ def _tell(result: TrainResult) -> None:
     early = ", stopped early" if result.stopped == "early stop" else ""
     print_line(f"{counted(result.epoch, 'epoch')}, {counted(result.step, 'step')}, {result.seconds:,.0f} s{early}")
     if result.best is not None:
-        print_line(
-            f"{result.best['name']}: {result.best['accuracy']:.4f} after epoch {result.best['epoch']}", style="bold"
-        )
+        print_line(best_measured(result.best), style="bold")
     print_line(f"{result.folder / 'best'}: the network; mien export makes a model of it")

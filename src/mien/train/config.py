@@ -161,6 +161,8 @@ class MeasureConfig:
     patience: int | None = None
 
     def __post_init__(self) -> None:
+        names = [one.name for one in self.sets]
+        need(len(set(names)) == len(names), "measure.sets: expected names that differ", names)
         need(self.epochs > 0, "measure.epochs: expected 1 or more", self.epochs)
         need(self.batch > 0, "measure.batch: expected 1 or more", self.batch)
         need(self.patience is None or self.patience > 0, "measure.patience: expected 1 or more", self.patience)

@@ -154,7 +154,7 @@ class _Distiller:
             if processes.first:
                 rows.fill(lambda done, total: display.progress("Asking the teacher", done, total))
             processes.wait()
-        self.measures = made_measures(config, network.spec, display.progress)
+        self.measures = made_measures(config, network.spec, display)
         self.batches = stack.enter_context(made_batches(config, self.data, processes))
         loss = Distillation(
             network.dim,
@@ -281,7 +281,7 @@ class _Distiller:
             at.measured = [asdict(one) for one in found]
             better = not found or at.best is None or found[0].accuracy > at.best["accuracy"]
             if better and found:
-                at.best = {**at.measured[0], "epoch": at.epoch, "step": at.step}
+                at.best = {**at.measured[0], "epoch": at.epoch, "step": at.step, "further": at.measured[1:]}
             if self.processes.first:
                 save_network(network, self.run.last, facts=self._facts())
                 if better:

@@ -38,7 +38,8 @@ class DistilResult:
         step: optimizer steps taken.
         epoch: whole epochs.
         loss: of the last step; None where none was taken.
-        best: what the first set of pairs said about ``best/``; None where nothing was measured.
+        best: what the first set of pairs said about ``best/``, and under ``further`` the others; None where nothing was
+            measured.
         teacher: the teacher's identity.
         signal: that interrupted it, or 0.
     """

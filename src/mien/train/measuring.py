@@ -20,7 +20,6 @@ from mien.evaluate.metrics.pairs import listed_pair_scores
 from mien.evaluate.metrics.scores import split_scores
 from mien.evaluate.metrics.thresholds import float32_at_least
 from mien.evaluate.metrics.verification import tar_at_far
-from mien.evaluate.protocols.lfw import LfwPairs
 from mien.evaluate.protocols.pictures import Picture
 from mien.evaluate.protocols.sets import PairSet
 from mien.images import source_name
@@ -30,6 +29,7 @@ from mien.train.data.aligning import aligned_store
 from mien.train.data.store import Stored
 from mien.train.heads import shard_bounds
 from mien.train.heads.sharding import gather_rows
+from mien.train.pair_lists import read_pairs
 from mien.train.processes import Processes
 from mien.train.step import autocast_of, network_input
 
@@ -73,6 +73,7 @@ class PairMeasure:
         cache: folder of aligned pictures.
         workers: threads that align.
         progress: called with (done, all) while they do.
+        say: told of pairs that are left out.
 
     Raises:
         InputError: a list is malformed, or its pictures are not there.
@@ -91,10 +92,11 @@ class PairMeasure:
         *,
         workers: int = 1,
         progress: Callable[[int, int], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        self.name, missing = config.name, "exclude" if config.skip_missing else "error"
+        self.name = config.name
         lists = [config.pairs, *([config.threshold_pairs] if config.threshold_pairs else [])]
-        sets = [LfwPairs(pairs, config.images, missing=missing).read() for pairs in lists]  # type: ignore[arg-type]
+        sets = [read_pairs(pairs, config.images, skip_missing=config.skip_missing, say=say) for pairs in lists]
         self.pairs: PairSet = sets[0]
         self.scores: NDArray[np.float32] | None = None
         self._pairs = [_Listed(data, spec, cache, workers, progress) for data in sets]

@@ -19,6 +19,7 @@ from mien.models.session import available_cores
 from mien.train.backbones import Backbone, InputSpec, build, load_network
 from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
 from mien.train.data import PK, Balanced, Batches, Mixed, Sampler, Shuffle, Source, TrainingSet, open_training_set
+from mien.train.display import Display
 from mien.train.measuring import PairMeasure
 from mien.train.objective import Objective
 from mien.train.processes import Processes
@@ -138,15 +139,16 @@ def augmentation(config: DataConfig) -> Augmentation:
         raise InputError(f"data.augment: {error}") from error
 
 
-def made_measures(config: TrainConfig, spec: InputSpec, progress: Progress) -> list[PairMeasure]:
-    """Everything that is measured, its pictures aligned."""
+def made_measures(config: TrainConfig, spec: InputSpec, display: Display) -> list[PairMeasure]:
+    """Everything that is measured, its pictures aligned; pairs that are left out are told."""
     return [
         PairMeasure(
             pairs,
             spec,
             cache_folder(config.data),
             workers=available_cores(),
-            progress=lambda done, total: progress("Aligning the pictures of the pairs", done, total),
+            progress=lambda done, total: display.progress("Aligning the pictures of the pairs", done, total),
+            say=display.say,
         )
         for pairs in config.measure.sets
     ]

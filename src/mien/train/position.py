@@ -26,7 +26,8 @@ class TrainResult:
         epoch: whole epochs.
         seconds: of training and measuring, over all starts.
         loss: of the last step of this start; None where none was taken.
-        best: what the first set of pairs said about ``best/``; None where nothing was measured.
+        best: what the first set of pairs said about ``best/``, and under ``further`` the others; None where nothing was
+            measured.
         measured: the last measuring.
         people: classes.
         pictures: of an epoch.

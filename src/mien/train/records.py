@@ -66,15 +66,19 @@ class Records:
                 self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1 if step else None)
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Add a line ``{"kind", "step", ...}``; numbers that are not finite become null."""
+        """Add a line ``{"kind", "step", ...}``; numbers that are not finite become null.
+
+        In events, a "name" among the values is part of their tags.
+        """
         plain = {key: _finite(value) for key, value in values.items()}
         self._file.write(json.dumps({"kind": kind, "step": step, **plain}) + "\n")
         self._file.flush()
         self.lines += 1
         if self._events is not None:
+            group = f"{kind}/{plain['name']}" if "name" in plain else kind
             for key, value in plain.items():
                 if isinstance(value, float):
-                    self._events.add_scalar(f"{kind}/{key}", value, step)
+                    self._events.add_scalar(f"{group}/{key}", value, step)
 
     def __enter__(self) -> Records:
         return self

@@ -112,7 +112,7 @@ class _Trainer:
             raise InputError(
                 f"data.sources: expected two people or more, to be told apart; got {len(self.data.people)}"
             )
-        self.measures: list[PairMeasure] = made_measures(config, network.spec, display.progress)
+        self.measures: list[PairMeasure] = made_measures(config, network.spec, display)
         self.batches: Batches = stack.enter_context(made_batches(config, self.data, processes))
         objective = Objective(config.loss, network.dim, len(self.data.people), group=processes.group, seed=seed)
         old = old_network(config.loss, network, config.network, seed) if objective.needs_old else None
@@ -304,7 +304,7 @@ class _Trainer:
                 parts = {"first": at.step == 0, "best": better, "last": True}
                 self._kept.keep([part for part, asked in parts.items() if asked], scores)
             if better:
-                at.best = {**at.measured[0], "epoch": at.epoch, "step": at.step}
+                at.best = {**at.measured[0], "epoch": at.epoch, "step": at.step, "further": at.measured[1:]}
                 self.keeper.keep_best(network, at)
         for one in found:
             better_now = better and one is found[0]

@@ -99,6 +99,13 @@ def test_configs_are_read_from_toml_and_json(tmp_path) -> None:
         TrainConfig.from_dict({"data": {"sources": [{}]}})
 
 
+def test_sets_to_measure_have_names_of_their_own() -> None:
+    one = {"pairs": "a.txt", "images": "a"}
+    TrainConfig.from_dict({"measure": {"sets": [one, {**one, "name": "other"}]}})
+    with pytest.raises(InputError, match=r"measure.sets: expected names that differ; got \['pairs', 'pairs'\]"):
+        TrainConfig.from_dict({"measure": {"sets": [one, one]}})
+
+
 def test_what_differs_is_told() -> None:
     old, new = TrainConfig().to_dict(), TrainConfig(schedule=ScheduleConfig(epochs=3)).to_dict()
     assert difference(old, new) == ["schedule.epochs: 20 -> 3"]

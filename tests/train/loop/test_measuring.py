@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
+from mien.errors import NotFoundError  # noqa: E402
 from mien.train import measuring  # noqa: E402
 from mien.train.config import PairsConfig  # noqa: E402
 from mien.train.measuring import PairMeasure, embed_pictures  # noqa: E402
@@ -115,6 +117,24 @@ def test_a_threshold_chosen_on_other_pairs(pairs) -> None:
     assert min(accuracies) <= found.accuracy <= max(accuracies)
     highest = np.sort(scores[~same])[-1]  # at a rate of 0.01 none of 20 may pass
     assert found.tar == (scores[same] > highest).mean()
+
+
+def test_pairs_whose_pictures_are_not_there_stop_or_are_left_out_and_told(pairs) -> None:
+    folder, _ = pairs
+    config = PairsConfig(pairs=str(folder / "test.txt"), images=str(folder / "images"))
+    text = (folder / "test.txt").read_text().splitlines()
+    lost = text[1].split("\t")[0]
+    for picture in (folder / "images" / lost).iterdir():
+        picture.unlink()
+    without = sum(lost in line.split("\t") for line in text)
+    with pytest.raises(NotFoundError, match="--skip-missing leaves them out"):
+        PairMeasure(config, None, folder)
+    told = []
+    found = PairMeasure(replace(config, skip_missing=True), None, folder, say=told.append)(embedded)
+    assert found.pairs == 40 - without
+    assert len(told) == 1
+    assert told[0].startswith(f"test: measured on {40 - without} pairs; left out: ")
+    assert f"{without} x a picture of the pair is missing" in told[0]
 
 
 def test_ten_parts_each_with_the_threshold_of_the_other_nine(pairs) -> None:

@@ -26,12 +26,16 @@ class Told(Display):
     def __init__(self) -> None:
         self.said: list[str] = []
         self.steps: list = []
+        self.found: list = []
 
     def say(self, text: str) -> None:
         self.said.append(text)
 
     def step(self, seen) -> None:
         self.steps.append(seen)
+
+    def measured(self, found, *, best) -> None:
+        self.found.append((found.name, best))
 
 
 def test_a_run_leaves_networks_records_and_a_result(tiny, losses, tmp_path) -> None:
@@ -208,12 +212,12 @@ def test_two_runs_do_not_share_a_folder(tiny, monkeypatch, tmp_path) -> None:
 class Scripted:
     """Stands in for a set of pairs: accuracies one after another."""
 
-    def __init__(self, values) -> None:
-        self._values = iter(values)
+    def __init__(self, values, name="scripted") -> None:
+        self._values, self._name = iter(values), name
 
     def __call__(self, embed) -> Accuracy:
         assert callable(embed)
-        return Accuracy("scripted", next(self._values), 0.01, 0.5, 0.01, 100, 0)
+        return Accuracy(self._name, next(self._values), 0.01, 0.5, 0.01, 100, 0)
 
 
 def test_the_best_is_kept_and_training_stops_when_nothing_gets_better(tiny, monkeypatch, tmp_path) -> None:
@@ -227,6 +231,27 @@ def test_the_best_is_kept_and_training_stops_when_nothing_gets_better(tiny, monk
     assert network_facts(tmp_path / "run" / "best")["facts"]["epoch"] == 1
     assert network_facts(tmp_path / "run" / "last")["facts"]["epoch"] == 3
     assert train(config, tmp_path / "run").stopped == "early stop"
+
+
+def test_of_several_sets_the_first_chooses_and_stops_and_all_are_told(tiny, monkeypatch, tmp_path) -> None:
+    sets = [Scripted([0.7, 0.6, 0.5], "own"), Scripted([0.1, 0.8, 0.9], "others")]
+    monkeypatch.setattr(trainer, "made_measures", lambda *_: sets)
+    tagged = []
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", lambda *given: tagged.append(given[1]))
+    config = tiny(schedule={"epochs": 5}, measure={"patience": 2}, loop={"tensorboard": True})
+    told = Told()
+    result = train(config, tmp_path / "run", display=told)
+    assert (result.stopped, result.epoch) == ("early stop", 3)
+    assert (result.best["name"], result.best["accuracy"], result.best["epoch"]) == ("own", 0.7, 1)
+    assert [(one["name"], one["accuracy"]) for one in result.best["further"]] == [("others", 0.1)]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    measured = [(line["name"], line["accuracy"], line["best"]) for line in lines if line["kind"] == "measure"]
+    own, others = [("own", 0.7, True), ("own", 0.6, False), ("own", 0.5, False)], [0.1, 0.8, 0.9]
+    assert measured[::2] == own
+    assert measured[1::2] == [("others", value, False) for value in others]
+    assert told.found == [(name, best) for name, _, best in measured]
+    assert tagged.count("measure/own/accuracy") == tagged.count("measure/others/accuracy") == 3
+    assert "step/loss" in tagged
 
 
 def test_a_budget_of_minutes_ends_the_run_at_a_rate_of_almost_nothing(tiny, monkeypatch, tmp_path) -> None:

@@ -24,6 +24,7 @@ from mien.train.export.placing import MARK, need_ours, put_in_place
 from mien.train.export.readme import readme
 from mien.train.export.run_folder import Run, model_name, read_run
 from mien.train.export.variants import VARIANTS, to_fp16, to_int8
+from mien.train.pair_lists import read_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,7 @@ class ExportSettings:
         part: "best" or "last"; None for the first that is there.
         pairs: a list of pairs in LFW's format, to measure accuracy on.
         images: the folder of their pictures; also what int8 is calibrated on.
+        skip_missing: leave out pairs of which a picture is not there, instead of refusing.
         calibrate: a folder of people to calibrate thresholds on.
     """
 
@@ -61,6 +63,7 @@ class ExportSettings:
     part: str | None = None
     pairs: Path | None = None
     images: Path | None = None
+    skip_missing: bool = False
     calibrate: Path | None = None
 
     def __post_init__(self) -> None:
@@ -126,7 +129,7 @@ def export_run(
     run = read_run(Path(run_folder), part=settings.part)
     target = Path(out) if out is not None else run.folder / "export"
     need_ours(target)
-    pairs = _pairs(settings)
+    pairs = _pairs(settings, say)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -310,9 +313,7 @@ def _ordered(variants: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(v for v in VARIANTS if v == "fp32" or v in variants)
 
 
-def _pairs(settings: ExportSettings) -> PairSet | None:
+def _pairs(settings: ExportSettings, say: Callable[[str], None]) -> PairSet | None:
     if settings.pairs is None or settings.images is None:
         return None
-    from mien.evaluate.protocols import LfwPairs
-
-    return LfwPairs(settings.pairs, settings.images).read()
+    return read_pairs(settings.pairs, settings.images, skip_missing=settings.skip_missing, say=say)
