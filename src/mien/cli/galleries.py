@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.criterion import calibration_in
 from mien.cli.inputs import make_recognizer
-from mien.errors import GalleryFileError, InputError, NotFoundError
+from mien.errors import GalleryFileError, GalleryModelError, InputError, MienError, NotFoundError
 
 if TYPE_CHECKING:
     from mien.gallery import Gallery
@@ -24,6 +24,7 @@ __all__ = [
     "GroupOption",
     "KeyOption",
     "RuleOption",
+    "bound_model",
     "check_fpir",
     "open_gallery",
     "shown_place",
@@ -102,12 +103,12 @@ def open_gallery(
         )
 
     def recognizer(identity: ModelIdentity | None) -> Analyzer:
-        bound = (identity.preset, identity.name) if identity else (None, None)
+        chosen = model or (bound_model(identity, shown_place(place)) if identity else None)
         return make_recognizer(
-            preset or bound[0],
+            preset or (identity.preset if identity else None),
             min_face,
             upright=upright,
-            model=model or bound[1],
+            model=chosen,
             detector=detector,
             licence=licence,
         )
@@ -125,6 +126,49 @@ def open_gallery(
         if key is None and str(error).endswith("is encrypted; open it with its key"):
             raise GalleryFileError(f"{error}: --key file:PATH (or MIEN_GALLERY_KEY)") from error
         raise
+
+
+def bound_model(identity: ModelIdentity, where: str, option: str = "--model") -> str:
+    """The name, in the catalogue, of the model that made a gallery's embeddings.
+
+    What a gallery's file says is only a name here, never a path that is opened: it may have come from anybody.
+
+    Args:
+        identity: what the gallery is bound to.
+        where: the gallery, in messages.
+        option: how the user names a model that the catalogue does not know.
+
+    Raises:
+        GalleryModelError: a model of somebody's own; the message holds the option to give, with the run's folder where
+            it lies here.
+    """
+    from mien.models.catalogue import names
+
+    if identity.name in names():
+        return identity.name
+    places = (Path("runs") / identity.name, Path(identity.name))
+    here = next((place for place in places if _holds(place, identity)), None)
+    told = (
+        "DIR, the folder of its run (exported), or its card"
+        if here is None
+        else quote(f"{here.parent.as_posix()}/{here.name}")
+    )
+    raise GalleryModelError(f"{where}: made with {identity}, a model of one's own; say which it is: {option} {told}")
+
+
+def _holds(place: Path, identity: ModelIdentity) -> bool:
+    """Whether a folder's card is that model's. Only the card is read, and only in a folder right here."""
+    from mien.models.card import load_card
+    from mien.models.catalogue import card_in
+
+    name = identity.name
+    if "/" in name or "\\" in name or name.startswith(".") or Path(name).name != name:
+        return False
+    try:
+        card = load_card(card_in(place))
+    except (MienError, OSError, ValueError):
+        return False
+    return (card.name, card.files[0].sha256) == (name, identity.sha256)
 
 
 def check_fpir(fpir: float | None, threshold: float | None = None) -> float:

@@ -12,7 +12,7 @@ import typer
 from mien.cli.asking import YesFlag
 from mien.cli.asking import confirm as ask
 from mien.cli.criterion import CalibrationFile, calibration_in
-from mien.cli.galleries import DEFAULT_GALLERY, GalleryPath, KeyOption, open_gallery, shown_place
+from mien.cli.galleries import DEFAULT_GALLERY, GalleryPath, KeyOption, bound_model, open_gallery, shown_place
 from mien.cli.inputs import DetectorName, LicenceUse, MinFace, Upright, make_recognizer
 from mien.cli.migrate_report import show_change, status_facts
 from mien.cli.output import JsonFlag, counted, emit_json, finish, print_line, printable, progress, say
@@ -89,7 +89,7 @@ def migrate_gallery(
     with open_gallery(gallery, readonly=step is Step.STATUS, key=key) as known:
         where = shown_place(gallery, known)
         if step is Step.STAGE:
-            new = _new_recognizer(known, model, preset, detector, licence, min_face, upright=upright)
+            new = _new_recognizer(known, where, model, preset, detector, licence, min_face, upright=upright)
             _stage(known, where, new, originals or [], as_json=as_json)
         elif step is Step.STATUS:
             _status(known, where, calibration_in(calibration), as_json=as_json)
@@ -110,6 +110,7 @@ def migrate_gallery(
 
 def _new_recognizer(  # noqa: PLR0917 - the options, as they are
     known: Gallery,
+    where: str,
     model: str | None,
     preset: str | None,
     detector: str | None,
@@ -125,9 +126,9 @@ def _new_recognizer(  # noqa: PLR0917 - the options, as they are
     if model is None and preset is None:
         if now.other is None:
             raise InputError("--model: expected the model to change to, or --preset for another preset of the same one")
-        model, preset = now.other.identity.name, now.other.identity.preset
+        model, preset = bound_model(now.other.identity, where), now.other.identity.preset
     elif model is None and now.identity is not None:
-        model = now.identity.name
+        model = bound_model(now.identity, where)
     return make_recognizer(preset, min_face, upright=upright, model=model, detector=detector, licence=licence)
 
 

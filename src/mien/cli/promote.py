@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.criterion import CalibrationFile, calibration_in
-from mien.cli.galleries import DEFAULT_GALLERY, GalleryPath, KeyOption, open_gallery, shown_place
+from mien.cli.galleries import DEFAULT_GALLERY, GalleryPath, KeyOption, bound_model, open_gallery, shown_place
 from mien.cli.inputs import LicenceUse, make_recognizer
 from mien.cli.output import JsonFlag, counted, emit_json, finish, print_line, printable, progress, say
 from mien.cli.training_options import SkipMissing
@@ -174,7 +174,7 @@ def _judge(known: Gallery, new: Recognizer, present: ModelIdentity, asked: _Aske
 
 def _present_recognizer(present: ModelIdentity, name: str | None) -> Recognizer:
     """The recognizer of the gallery's model: that of its name, or the one that is named."""
-    found = make_recognizer(present.preset, model=name or present.name)
+    found = make_recognizer(present.preset, model=name or bound_model(present, "the gallery", "--present"))
     if found.identity != present:
         raise GalleryModelError(
             f"the gallery was filled by {present}, but {name or present.name} is {found.identity}; name the gallery's "
