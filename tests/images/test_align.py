@@ -96,6 +96,20 @@ def test_similarity_broadcasts_over_leading_dimensions():
     assert similarity(np.zeros((0, 5, 2)), ARCFACE_112).shape == (0, 2, 3)
 
 
+@settings(max_examples=60, deadline=None)
+@given(points=st.lists(st.tuples(*[st.floats(-1e5, 1e5)] * 2), min_size=5, max_size=5), many=st.integers(2, 4))
+def test_one_face_comes_out_as_among_many_to_the_last_bit(points, many):
+    # One face goes through plain numbers, many through arrays.
+    try:
+        alone = similarity([points], ARCFACE_112)
+    except InputError:
+        with pytest.raises(InputError):
+            similarity([points] * many, ARCFACE_112)
+        return
+    assert alone.shape == (1, 2, 3)
+    np.testing.assert_array_equal(similarity([points] * many, ARCFACE_112), np.repeat(alone, many, 0))
+
+
 def test_points_on_a_line_are_enough():
     line = np.array([[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]], float)
     truth = matrix(3, 1.0, 5, 6)

@@ -60,6 +60,27 @@ def test_lossless_formats_are_exact(kind):
     np.testing.assert_array_equal(decode(encoded(kind, **LOSSLESS[kind])).pixels, picture())
 
 
+def test_a_path_that_wants_the_bytes_gets_them_and_no_other_does(tmp_path):
+    class Seen:
+        def __init__(self, path):
+            self.path, self.contents = path, []
+
+        def __fspath__(self):
+            return str(self.path)
+
+        def see(self, content):
+            self.contents.append(content)
+
+    for name, content in (("good.png", encoded("PNG")), ("bad.png", b"no picture")):
+        (tmp_path / name).write_bytes(content)
+    good, bad, gone = (Seen(tmp_path / name) for name in ("good.png", "bad.png", "gone.png"))
+    np.testing.assert_array_equal(decode(good).pixels, picture())
+    for source in (bad, gone):
+        with pytest.raises(ImageError):
+            decode(source)
+    assert (good.contents, bad.contents, gone.contents) == ([encoded("PNG")], [b"no picture"], [])
+
+
 @pytest.mark.parametrize("kind", LOSSY)
 def test_lossy_formats_are_near(kind):
     near(decode(encoded(kind, **LOSSY[kind])).pixels, picture(), mean=5 if kind == "GIF" else 3)

@@ -7,7 +7,7 @@ picture to a point of the chip. Every function here is pure, and safe to call fr
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -15,6 +15,8 @@ import numpy as np
 from mien.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from mien.types import Floats, Pixels
@@ -24,6 +26,7 @@ __all__ = ["ARCFACE_112", "Border", "invert", "similarity", "transform_points", 
 Border: TypeAlias = Literal["constant", "replicate"]
 """What a chip shows beyond the picture: black, or the picture's outermost pixels."""
 
+_EPSILON: Final = 1e-12  # of their distance from the origin: points that are nearer to each other are one
 _BORDERS: Final = {"constant": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE}
 
 
@@ -64,28 +67,43 @@ def similarity(src: ArrayLike, dst: ArrayLike) -> NDArray[np.float64]:
     p, q = np.asarray(src, np.float64), np.asarray(dst, np.float64)
     if p.ndim < 2 or q.ndim < 2 or p.shape[-1] != 2 or p.shape[-2:] != q.shape[-2:] or p.shape[-2] < 2:
         raise ValueError(f"similarity: expected two arrays (..., P, 2) with the same P >= 2, got {p.shape}, {q.shape}")
-    z, w = (np.ascontiguousarray(points).view(np.complex128)[..., 0] for points in (p, q))
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        z_mean, w_mean = (np.add.reduce(points, axis=-1) / points.shape[-1] for points in (z, w))
-        zc, wc = z - z_mean[..., None], w - w_mean[..., None]
-        turned = zc.conj()
-        spread = np.add.reduce(turned * zc, axis=-1).real
-        a = np.add.reduce(turned * wc, axis=-1) / spread
-        b = w_mean - a * z_mean
-        scale, radius = np.abs(a), np.sqrt(spread)
-        # Rounding leaves a spread of about eps * magnitude where the points are in truth equal; and where a point is
-        # NaN or infinite, so is the scale.
-        distinct = (radius > 1e-12 * (1.0 + np.abs(z_mean))) & (scale * radius > 1e-12 * (1.0 + np.abs(w_mean)))
-        usable = np.isfinite(scale) & distinct
-    if not usable.all():
+    if p.size == q.size == 2 * p.shape[-2]:  # one face: plain numbers take a tenth of the time of arrays so small
+        here, there = p.ravel().tolist(), q.ravel().tolist()
+        a, b, x, y, usable = _fit(here[::2], here[1::2], there[::2], there[1::2])
+        fitted = np.array([(a, -b, x), (b, a, y)]).reshape(*(1,) * (max(p.ndim, q.ndim) - 2), 2, 3)
+    else:
+        arrays = [list(np.moveaxis(points[..., i], -1, 0)) for points in (p, q) for i in (0, 1)]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            a, b, x, y, usable = _fit(*arrays)
+        fitted = np.stack([a, -b, x, b, a, y], axis=-1).reshape(*a.shape, 2, 3)
+    if not np.all(usable):
         if not (np.isfinite(p).all() and np.isfinite(q).all()):
             raise InputError("similarity: expected finite points, got NaN or infinity")
         raise InputError("similarity: expected distinct points that can be aligned, got points that (nearly) coincide")
-    result = np.empty((*a.shape, 2, 3))
-    result[..., 0, 0] = result[..., 1, 1] = a.real
-    result[..., 0, 1], result[..., 1, 0] = -a.imag, a.imag
-    result[..., 0, 2], result[..., 1, 2] = b.real, b.imag
-    return result
+    return fitted
+
+
+def _fit(xs: Sequence[Any], ys: Sequence[Any], us: Sequence[Any], vs: Sequence[Any]) -> tuple[Any, Any, Any, Any, Any]:
+    """Fit P points (x, y) to P points (u, v); coordinates are all numbers or all arrays, and the same to the last bit.
+
+    Returns:
+        The matrix as ((a, -b, x), (b, a, y)), and whether it can be used.
+    """
+    count = len(xs)
+    x_mean, y_mean, u_mean, v_mean = (sum(values) / count for values in (xs, ys, us, vs))
+    along = across = spread = 0.0
+    for x, y, u, v in zip(xs, ys, us, vs, strict=True):
+        x, y, u, v = x - x_mean, y - y_mean, u - u_mean, v - v_mean  # noqa: PLW2901
+        along, across, spread = along + (x * u + y * v), across + (x * v - y * u), spread + (x * x + y * y)
+    # Rounding leaves a spread of about eps * magnitude where the points are in truth equal; and where a point is NaN or
+    # infinite, so is what is compared.
+    least = _EPSILON * (1.0 + abs(x_mean) + abs(y_mean)), _EPSILON * (1.0 + abs(u_mean) + abs(v_mean))
+    apart = spread > least[0] * least[0]
+    if apart is False:
+        return 0.0, 0.0, 0.0, 0.0, False
+    a, b, square = along / spread, across / spread, along * along + across * across
+    fits = apart & (square > spread * (least[1] * least[1])) & (square < math.inf) & (spread < math.inf)
+    return a, b, u_mean - (a * x_mean - b * y_mean), v_mean - (b * x_mean + a * y_mean), fits
 
 
 def transform_points(points: ArrayLike, matrices: ArrayLike) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from mien.prepare.ray_pipeline import chunk_for
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from mien.prepare.cropping_writing import Draft
     from mien.prepare.ray_pipeline import Cluster
     from mien.recognizer import Recognizer
     from mien.types import Analysis, Floats
@@ -115,8 +116,8 @@ def crop(
             else:
                 yield answer
         yield from writer.flush()
-        for piece in _pieces(standing, recognizer, cutter, writer=writer, threshold=threshold, cluster=cluster):
-            writer.add(piece)
+        for draft in _drafts(standing, recognizer, cutter, writer=writer, threshold=threshold, cluster=cluster):
+            writer.add(draft)
             yield from writer.ready()
         yield from writer.flush()
 
@@ -196,7 +197,7 @@ class _Standing:
             yield Photo(path, name if os.sep == "/" else name.replace(os.sep, "/"), naming.name(path), marks)
 
 
-def _pieces(
+def _drafts(
     standing: _Standing,
     recognizer: Recognizer,
     cutter: Cutter,
@@ -204,23 +205,24 @@ def _pieces(
     writer: Writer,
     threshold: float | None,
     cluster: Cluster | None,
-) -> Iterator[Piece]:
-    """The finished pieces, their crops drafted."""
+) -> Iterator[Draft]:
+    """Every photo that is to be worked on, its crops written but not yet in their places."""
 
-    def finished(photo: Photo, analysis: Analysis) -> Piece:
+    def drafted(photo: Photo, analysis: Analysis) -> Draft:
         return writer.draft(cutter(photo, analysis))
 
-    at_once = cluster is None and not cutter.candidates
     chunk = chunk_for(standing.todo)
+    if cluster is None and not cutter.candidates:
+        yield from recognizer.map(standing.photos(), drafted, embed=cutter.embeds, chunk=chunk)
+        return
     pieces: Iterator[Piece]
     if cluster is not None:
         pieces = cluster.map(standing.photos(), cutter, embed=cutter.embeds, chunk=chunk)
     else:
-        job = finished if at_once else cutter
-        pieces = recognizer.map(standing.photos(), job, embed=cutter.embeds, chunk=chunk)
+        pieces = recognizer.map(standing.photos(), cutter, embed=cutter.embeds, chunk=chunk)
     if cutter.candidates:
         pieces = (piece for piece in chosen_by_folder(pieces, threshold) if piece.photo.todo)
-    yield from pieces if at_once else map(writer.draft, pieces)
+    yield from map(writer.draft, pieces)
 
 
 def _reference(recognizer: Recognizer, person: Sequence[str | os.PathLike[str]]) -> Floats:

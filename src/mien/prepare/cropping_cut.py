@@ -106,6 +106,7 @@ class Photo:
         place: relative to the output folder, where its one crop belongs.
         marks: size and time of change, see `mien.prepare.manifest.stamp`; empty when the file cannot be looked at.
         todo: False for one that is only compared with.
+        sha256: of the file as it was decoded; "" before.
     """
 
     path: Path
@@ -113,10 +114,16 @@ class Photo:
     place: str
     marks: dict[str, int]
     todo: bool = True
+    sha256: str = field(default="", init=False, compare=False)
 
     def __fspath__(self) -> str:
         """The file's path."""
         return os.fspath(self.path)
+
+    def see(self, content: bytes) -> None:
+        """Take the checksum of the file's content; `mien.images.decode` hands it over."""
+        if self.todo:
+            object.__setattr__(self, "sha256", hashlib.sha256(content).hexdigest())
 
     def numbered(self, mark: str) -> str:
         """`place` with a mark between stem and suffix."""
@@ -205,7 +212,7 @@ class Cutter:
             return Piece(photo=photo, found=len(analysis.faces), error=error)
 
     def _cut(self, photo: Photo, analysis: Analysis) -> Piece:
-        content = content_sha256(photo.path) if photo.todo else ""
+        content = (photo.sha256 or content_sha256(photo.path)) if photo.todo else ""
         count = len(analysis.faces)
         found: dict[str, Any] = {"photo": photo, "sha256": content, "found": count}
         if not count or analysis.image is None:

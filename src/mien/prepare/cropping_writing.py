@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mien.prepare.places import Shelter
     from mien.types import Face
 
-__all__ = ["Crop", "Cropped", "Writer"]
+__all__ = ["Crop", "Cropped", "Draft", "Writer"]
 
 _BATCH: Final = 256  # photos between two writes of the manifest
 _SECONDS: Final = 1.0  # at most, between them
@@ -73,6 +73,21 @@ class Cropped:
     error: MienError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One photo, its crops on the disk under hidden names.
+
+    Attributes:
+        cropped: what will be told of it.
+        entry: its line; None where the manifest has it.
+        moves: hidden name and place of each crop, in the order in which they get their names.
+    """
+
+    cropped: Cropped
+    entry: Entry | None
+    moves: tuple[tuple[str, str], ...] = ()
+
+
 class Writer:
     """Writes the crops of pieces, and their lines.
 
@@ -91,52 +106,53 @@ class Writer:
         self._numbered = numbered
         self._lock = threading.Lock()
         self._old: set[str] = set()  # places where something is that will be replaced
-        self._pending: list[tuple[Cropped, Entry | None, list[tuple[str, str]]]] = []
+        self._pending: list[Draft] = []
         self._last = time.monotonic()
 
-    def draft(self, piece: Piece) -> Piece:
-        """Write a piece's crops under their hidden names; the piece comes back, or with an error and no crops."""
+    def draft(self, piece: Piece) -> Draft:
+        """Write a piece's crops under their hidden names."""
+        if piece.error is not None:
+            return self._failed(piece, piece.error)
+        files = self._files(piece)
+        places = [os.path.join(self._folder, file) for file in files]  # noqa: PTH118
+        moves = [(_hidden(place), place) for place in places]
         try:
-            for place, crop in zip(self._places(piece), piece.crops, strict=True):
+            for (hidden, place), content in zip(moves, piece.crops, strict=True):
                 with self._lock:
                     if self._shelter.open(place):
                         self._old.add(place)
                 try:
-                    _write(_hidden(place), crop)
+                    _write(hidden, content)
                 except OSError as error:
                     raise ImageError(place, f"cannot be written ({error.strerror or error})") from error
         except MienError as error:
-            return replace(piece, error=error, crops=())
-        return piece
-
-    def there(self, photo: Photo) -> None:
-        """Tell of a crop that was there before the manifest."""
-        entry = {**_of(photo), "decision": "there"}
-        self._pending.append((Cropped(photo.path, "there", before=True), entry, []))
-
-    def add(self, piece: Piece) -> None:
-        """Take a piece whose crops are drafted."""
-        photo, crops = piece.photo, []
-        if piece.error is not None:
-            reason = str(getattr(piece.error, "reason", piece.error))
-            entry = {**_of(photo), "decision": "failed", "error": reason}
-            known = self._past.failed_so(photo, reason)
-            cropped = Cropped(photo.path, "failed", faces=piece.found, error=piece.error)
-            self._pending.append((cropped, None if known else entry, []))
-            return
-        places = self._places(piece)
-        for place, size, face in zip(places, piece.sizes, piece.faces, strict=True):
-            crops.append(Crop(Path(place), size, face, piece.similarity))
+            return self._failed(piece, error)
+        crops = tuple(
+            Crop(Path(place), size, face, piece.similarity)
+            for place, size, face in zip(places, piece.sizes, piece.faces, strict=True)
+        )
         decision = "cut" if crops else piece.reason or "no face"
-        entry = {**_of(photo), "sha256": piece.sha256, "decision": decision, "faces": piece.found}
+        entry = {**_of(piece.photo), "sha256": piece.sha256, "decision": decision, "faces": piece.found}
         if piece.similarity is not None:
             entry["similarity"] = round(piece.similarity, 5)
         if crops:
-            files = self._relative(piece)
             entry["crops"] = [_record(file, crop) for file, crop in zip(files, crops, strict=True)]
         # The first crop last: while it has no name, the photo is not done.
-        moves = [(_hidden(place), place) for place in reversed(places)]
-        self._pending.append((Cropped(photo.path, decision, faces=piece.found, crops=tuple(crops)), entry, moves))
+        return Draft(Cropped(piece.photo.path, decision, faces=piece.found, crops=crops), entry, tuple(moves[::-1]))
+
+    def _failed(self, piece: Piece, error: MienError) -> Draft:
+        reason = str(getattr(error, "reason", error))
+        known = self._past.failed_so(piece.photo, reason)
+        entry = None if known else {**_of(piece.photo), "decision": "failed", "error": reason}
+        return Draft(Cropped(piece.photo.path, "failed", faces=piece.found, error=error), entry)
+
+    def there(self, photo: Photo) -> None:
+        """Tell of a crop that was there before the manifest."""
+        self.add(Draft(Cropped(photo.path, "there", before=True), {**_of(photo), "decision": "there"}))
+
+    def add(self, draft: Draft) -> None:
+        """Take a draft, to be brought to the disk for good."""
+        self._pending.append(draft)
 
     def ready(self) -> Iterator[Cropped]:
         """What is done for good, once enough has come together."""
@@ -146,25 +162,23 @@ class Writer:
     def flush(self) -> Iterator[Cropped]:
         """Bring all that is pending to the disk, then tell of it."""
         pending, self._pending = self._pending, []
-        moves = [move for _, _, both in pending for move in both]
+        moves = [move for draft in pending for move in draft.moves]
         try:
             # What is to be replaced goes first, or a kill would leave it as if it were new.
             for place in [place for _, place in moves if place in self._old]:
                 self._old.discard(place)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place)  # noqa: PTH108
-            self._manifest.add(entry for _, entry, _ in pending if entry is not None)
-            for draft, place in moves:
-                os.replace(draft, place)  # noqa: PTH105
+            self._manifest.add(draft.entry for draft in pending if draft.entry is not None)
+            for hidden, place in moves:
+                os.replace(hidden, place)  # noqa: PTH105
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be written ({error.strerror or error})") from error
         self._last = time.monotonic()
-        yield from (cropped for cropped, _, _ in pending)
+        yield from (draft.cropped for draft in pending)
 
-    def _places(self, piece: Piece) -> list[str]:
-        return [os.path.join(self._folder, file) for file in self._relative(piece)]  # noqa: PTH118
-
-    def _relative(self, piece: Piece) -> list[str]:
+    def _files(self, piece: Piece) -> list[str]:
+        """The places of a piece's crops, relative to the output folder."""
         if not self._numbered:
             return [piece.photo.place] * len(piece.faces)
         return [piece.photo.numbered(f"~{i + 1}") for i in range(len(piece.faces))]

@@ -158,7 +158,7 @@ def _take(photo: Photo, analysis: Analysis) -> _Found:
     if analysis.error is not None:
         return _Found(photo, error=analysis.error)
     try:
-        content = content_sha256(photo.path)
+        content = photo.sha256 or content_sha256(photo.path)
     except MienError as error:
         return _Found(photo, error=error)
     if not len(analysis.faces):

@@ -7,7 +7,7 @@ import os
 import stat
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mien.errors import InputError
 from mien.images import WRITABLE_SUFFIXES
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["Naming", "Shelter", "file_identity"]
+
+
+_READY: Final = 64  # folders; several threads write into several at a time
 
 
 class Naming:
@@ -72,7 +75,7 @@ class Shelter:
         self._root = root
         self._sources = sources
         self._identities: set[tuple[int, int]] | None = None
-        self._ready: str | None = None
+        self._ready: dict[str, bool] = {}  # folders that were made ready lately, and whether they are new
         self._real: Path | None = None
         self._safe: str | None = None  # a folder that is below the root
 
@@ -83,9 +86,12 @@ class Shelter:
             InputError: it would lie outside the root (through a link), it is a source, or a folder is there.
         """
         parent = os.path.dirname(target)  # noqa: PTH120
-        if parent != self._ready:
-            self._make(parent, target)
-            self._ready = parent
+        new = self._ready.get(parent)
+        if new is None:
+            new = self._make(parent, target)
+            self._remember(parent, new)
+        if new:  # nothing is in it but targets, and no two of them are the same
+            return False
         try:
             status = os.stat(target)  # noqa: PTH116
         except OSError:
@@ -96,7 +102,16 @@ class Shelter:
             raise InputError(f"{target}: is one of the pictures to look at; choose another folder")
         return True
 
-    def _make(self, parent: str, target: object) -> None:
+    def _remember(self, folder: str, new: bool) -> None:
+        if len(self._ready) >= _READY:
+            del self._ready[next(iter(self._ready))]
+        above = os.path.dirname(folder)  # noqa: PTH120
+        if above in self._ready:  # it holds a folder now
+            self._ready[above] = False
+        self._ready[folder] = new
+
+    def _make(self, parent: str, target: object) -> bool:
+        """Make a folder; whether it was not there."""
         try:
             if os.path.dirname(parent) == self._safe:  # noqa: PTH120
                 try:
@@ -104,7 +119,7 @@ class Shelter:
                 except FileExistsError:
                     pass
                 else:
-                    return  # a folder that was made just now, in one that is no link, is none either
+                    return True  # a folder that was made just now, in one that is no link, is none either
             # A link below the root may lead anywhere: look where the path really ends before anything is made there.
             self._real = self._real or self._root.resolve()
             folder = Path(parent)
@@ -114,6 +129,7 @@ class Shelter:
             self._safe = os.path.dirname(parent) if folder.parent.resolve().is_relative_to(self._real) else None  # noqa: PTH120
         except OSError as error:
             raise InputError(f"{parent}: the folder cannot be made ({error.strerror or error})") from error
+        return False
 
     def _files(self) -> set[tuple[int, int]]:
         if self._identities is None:
