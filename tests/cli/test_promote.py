@@ -63,7 +63,8 @@ def model_of(place):
         return known.identity.name
 
 
-HELD = ["--gallery", "g.db", "--images", "held", "--originals", "people", "--no-threshold"]
+JUDGED = ["--gallery", "g.db", "--images", "held", "--present", "old"]
+HELD = [*JUDGED, "--originals", "people", "--no-threshold"]
 
 
 def test_a_better_model_is_let_in_and_the_way_back_is_told(place, capsys):
@@ -87,8 +88,11 @@ def test_a_worse_model_is_not_and_the_reason_is_told(place, capsys):
 
 
 def test_what_cannot_be_judged_is_refused(place, capsys):
-    assert main(["promote", "good", "--gallery", "g.db", "--images", "held"]) == 2  # let in, but no thresholds
+    assert main(["promote", "good", *JUDGED]) == 2  # let in, but no thresholds
     assert "no calibration" in capsys.readouterr().err
+    assert main(["promote", "good", "--gallery", "g.db", "--images", "held"]) == 2
+    assert "made with old/accurate" in (said := capsys.readouterr().err)
+    assert "--present DIR" in said
     assert main(["promote", "old", *HELD]) == 2
     assert "already" in capsys.readouterr().err
     assert main(["promote", "good", "--gallery", "g.db", "--pairs", "p.txt"]) == 2
