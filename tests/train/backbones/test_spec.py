@@ -43,6 +43,11 @@ def test_templates_are_arcfaces_scaled_about_pixel_centres() -> None:
     assert np.allclose(InputSpec(size=112).template, ARCFACE_112)
     assert np.allclose((np.array(InputSpec(size=224).template) + 0.5) / 2, ARCFACE_112 + 0.5, rtol=0.01)
     wider = [(50.0, 60.0), (60.0, 60.0), (55.0, 70.0), (51.0, 80.0), (59.0, 80.0)]
+    near = np.array(build("iresnet18", widths=[8, 8, 8, 8], size=56, dim=8, closer=1.25).spec.template)
+    assert np.allclose(np.ptp(near, axis=0), np.ptp(ARCFACE_112, axis=0) / 2 * 1.25)
+    assert np.allclose(near.mean(0) - 27.5, (ARCFACE_112.mean(0) - 55.5) / 2 * 1.25)
+    with pytest.raises(InputError, match="closer"):
+        build("iresnet18", closer=0.0)
     network = build("iresnet18", template=wider, widths=[8, 8, 8, 8], size=112, dim=8)
     assert network.spec.template == tuple(wider)
     assert "template" not in network.options

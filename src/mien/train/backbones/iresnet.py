@@ -72,6 +72,7 @@ class IResNet(Backbone):
         act: "prelu", "leaky", "relu", "silu" or "gelu".
         se: squeeze-and-excitation in every block.
         init: "normal" or "kaiming".
+        closer: how much larger the face is than in ArcFace's template: less hair and surroundings.
 
     Raises:
         InputError: settings that make no sense.
@@ -97,8 +98,9 @@ class IResNet(Backbone):
         act: str = "prelu",
         se: bool = False,
         init: str = "normal",
+        closer: float = 1.0,
     ) -> None:
-        super().__init__(InputSpec.plain(size, colour), dim)
+        super().__init__(InputSpec.plain(size, colour, closer=closer), dim)
         blocks = whole_numbers(blocks, "blocks", 4, 1, 200)
         widths = whole_numbers(widths, "widths", 4, 1, 4096)
         if norm == "none":

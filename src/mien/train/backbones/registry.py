@@ -53,6 +53,7 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
             act="leaky",
             dropout=0.3,
             init="kaiming",
+            closer=1.2,
         ),
         "iresnet-small": _iresnet(1, 2, 3, 2, widths=(32, 64, 128, 256), dim=256, stem_stride=2),
         "sphereface20": _Kind("sphereface", "SphereFaceNet", {"blocks": (1, 2, 4, 1)}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -22,10 +22,15 @@ COLOURS: Final = {"rgb": 3, "bgr": 3, "grey": 1}
 SIZES: Final = (16, 1024)
 
 
-def arcface_template(size: int) -> Template:
-    """ArcFace's 112 x 112 template at another size; whole numbers are the centres of pixels."""
-    ratio = size / 112
-    return tuple(((float(x) + 0.5) * ratio - 0.5, (float(y) + 0.5) * ratio - 0.5) for x, y in ARCFACE_112)
+def arcface_template(size: int, closer: float = 1.0) -> Template:
+    """ArcFace's 112 x 112 template at another size; whole numbers are the centres of pixels.
+
+    Args:
+        size: side of the picture in pixels.
+        closer: how much larger the face is than in the template, about the picture's centre.
+    """
+    ratio, middle = size / 112 * closer, (size - 1) / 2
+    return tuple(((float(x) - 55.5) * ratio + middle, (float(y) - 55.5) * ratio + middle) for x, y in ARCFACE_112)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +75,15 @@ class InputSpec:
             raise InputError(f"template: expected five points (x, y), got {self.template!r}")
 
     @classmethod
-    def plain(cls, size: int, colour: str = "rgb", *, mean: float = 127.5, std: float = 127.5) -> InputSpec:
-        """The same mean and std for every channel, and ArcFace's template."""
+    def plain(
+        cls, size: int, colour: str = "rgb", *, mean: float = 127.5, std: float = 127.5, closer: float = 1.0
+    ) -> InputSpec:
+        """The same mean and std for every channel, and ArcFace's template, `closer` as in `arcface_template`."""
         channels = COLOURS.get(colour, 0)
-        return cls(size=size, channels=channels, colour=colour, mean=(mean,) * channels, std=(std,) * channels)
+        spec = cls(size=size, channels=channels, colour=colour, mean=(mean,) * channels, std=(std,) * channels)
+        if not 0.25 <= closer <= 4:
+            raise InputError(f"closer: expected 0.25 to 4, got {closer!r}")
+        return spec if closer == 1.0 else replace(spec, template=arcface_template(size, closer))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
