@@ -101,7 +101,7 @@ def test_a_run_ends_with_a_result_and_is_not_made_twice(capsys, arguments, tmp_p
         (["--set", "loss.options.margni=1"], "did you mean margin"),
         (["--set", "network.name=resnet1"], "resnet1"),
         (["--set", "data.augment.flp=1"], "did you mean flip"),
-        (["--set", "data.batch=7000"], "batch"),
+        (["--set", "data.batch=0"], "batch"),
         (["--pairs", "x.txt"], "--images"),
         (["--threshold-pairs", "x.txt"], "--pairs"),
         (["--skip-missing"], "--pairs"),

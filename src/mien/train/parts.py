@@ -17,6 +17,7 @@ from mien.errors import InputError
 from mien.images.augment import Augmentation
 from mien.models.session import available_cores
 from mien.train.backbones import Backbone, InputSpec, build, load_network
+from mien.train.batch_size import fitted
 from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
 from mien.train.data import PK, Balanced, Batches, Mixed, Sampler, Shuffle, Source, TrainingSet, open_training_set
 from mien.train.display import Display
@@ -31,6 +32,7 @@ __all__ = [
     "check_choices",
     "check_sizes",
     "data_digest",
+    "fitted_config",
     "in_order",
     "made_batches",
     "made_measures",
@@ -101,6 +103,15 @@ def opened_data(config: DataConfig, spec: InputSpec, progress: Progress) -> Trai
 def data_digest(data: TrainingSet) -> str:
     """Checksum of how many pictures there are and whose they are."""
     return hashlib.blake2b(np.ascontiguousarray(data.labels).tobytes(), digest_size=12).hexdigest()
+
+
+def fitted_config(config: TrainConfig, data: TrainingSet, processes: Processes, display: Display) -> TrainConfig:
+    """The config with a batch that the pictures can fill; it is told where that is a smaller one."""
+    counts = {"people": len(data.people), "pictures": len(data), "processes": processes.world}
+    settings, told = fitted(config.data, **counts)
+    if told:
+        display.say(told)
+    return replace(config, data=settings)
 
 
 def made_batches(config: TrainConfig, data: TrainingSet, processes: Processes) -> Batches:

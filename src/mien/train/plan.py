@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mien.errors import InputError
 from mien.train.backbones import Backbone
+from mien.train.batch_size import fitted
 from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch
 from mien.train.data.opening import source_records
@@ -101,6 +102,8 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
         InputError: as the run itself would.
     """
     people, pictures = _counted(config.data)
+    settings, _ = fitted(config.data, people=people, pictures=pictures, processes=processes)
+    config = replace(config, data=settings)
     if config.data.batch % processes:
         raise InputError(f"data.batch: expected a multiple of {processes} processes, got {config.data.batch}")
     device = local_device(config.loop.device)

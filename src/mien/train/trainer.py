@@ -28,6 +28,7 @@ from mien.train.objective import Objective
 from mien.train.parts import (
     check_choices,
     check_sizes,
+    fitted_config,
     in_order,
     made_batches,
     made_measures,
@@ -112,6 +113,7 @@ class _Trainer:
             raise InputError(
                 f"data.sources: expected two people or more, to be told apart; got {len(self.data.people)}"
             )
+        self.config = config = fitted_config(config, self.data, processes, display)
         self.measures: list[PairMeasure] = made_measures(config, network.spec, display)
         self.batches: Batches = stack.enter_context(made_batches(config, self.data, processes))
         objective = Objective(config.loss, network.dim, len(self.data.people), group=processes.group, seed=seed)

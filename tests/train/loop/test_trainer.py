@@ -163,9 +163,22 @@ def test_one_person_alone_is_refused(tiny, people, tmp_path) -> None:
         train(config, tmp_path / "run")
 
 
-def test_too_few_pictures_for_a_batch_say_what_to_set(tiny, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"at most the 48 pictures of an epoch, got 128; .*--set data.batch=16$"):
-        train(tiny(data={"batch": 128}), tmp_path / "run")
+@pytest.mark.parametrize(
+    ("sampler", "batch", "told"),
+    [
+        ({"name": "shuffle"}, 16, "an epoch has 48 pictures, fewer than a batch of 128: it takes 16"),
+        ({"name": "balanced"}, 16, "it takes 16"),
+        ({"name": "mixed"}, 16, "it takes 16"),
+        ({"name": "pk", "each": 4}, 24, "6 people are fewer than the 32 of a batch: it takes 6 x 4"),
+    ],
+)
+def test_a_small_folder_trains_with_the_batch_that_it_fills(tiny, losses, tmp_path, sampler, batch, told) -> None:
+    config, display = tiny(data={"batch": 128, "sampler": sampler}, schedule={"epochs": 1}), Told()
+    result = train(config, tmp_path / "run", display=display)
+    assert result.step == len(losses(tmp_path / "run")) == 48 // batch
+    assert [line for line in display.said if line.startswith("data.batch: ") and told in line]
+    assert read_config(tmp_path / "run") == config  # so that the same command goes on
+    assert train(config, tmp_path / "run").stopped == "finished"
 
 
 def test_a_new_start_removes_what_the_run_wrote_and_nothing_else(tiny, tmp_path) -> None:

@@ -1,0 +1,40 @@
+"""What of a batch is left where there are fewer pictures, or people, than it asks for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from mien.train.config import DataConfig
+
+__all__ = ["fitted"]
+
+
+def fitted(data: DataConfig, *, people: int, pictures: int, processes: int = 1) -> tuple[DataConfig, str]:
+    """The settings with a batch that an epoch can fill, and what to tell the user; "" where nothing was changed.
+
+    The result is a multiple of the processes and, for pk, of P x K. An epoch then has two or three steps, for pk as many
+    as groups. It depends on the counts alone, so that a run that goes on has the same one.
+
+    Args:
+        data: as configured.
+        people: in the set.
+        pictures: in the set.
+        processes: that share a batch.
+    """
+    chosen, batch, told = data.sampler, data.batch, ""
+    group, length = 1, pictures
+    if chosen.name == "pk":
+        asked = chosen.people or max(2, batch // chosen.each)
+        if not chosen.people and 2 <= people < asked:
+            chosen = replace(chosen, people=people)
+            batch = math.lcm(people * chosen.each, processes)
+            told = f"{people:,} people are fewer than the {asked:,} of a batch: it takes {people} x {chosen.each}"
+        group = (chosen.people or asked) * chosen.each
+        length = max(1, pictures // group) * group
+    if batch > length:
+        unit = math.lcm(group, processes)
+        few = max(2, 1 << max(length.bit_length() - 2, 0))
+        batch = max(unit, few // unit * unit)
+        told = f"an epoch has {length:,} pictures, fewer than a batch of {data.batch:,}: it takes {batch:,}"
+    return replace(data, batch=batch, sampler=chosen), told and f"data.batch: {told}"
