@@ -13,8 +13,8 @@ __all__ = ["fitted"]
 def fitted(data: DataConfig, *, people: int, pictures: int, processes: int = 1) -> tuple[DataConfig, str]:
     """The settings with a batch that an epoch can fill, and what to tell the user; "" where nothing was changed.
 
-    The result is a multiple of the processes and, for pk, of P x K. An epoch then has two or three steps, for pk as many
-    as groups. It depends on the counts alone, so that a run that goes on has the same one.
+    The result is a multiple of the processes and, for pk, of P x K. An epoch then has two or three steps, for pk as
+    many as groups. It depends on the counts alone, so that a run that goes on has the same one.
 
     Args:
         data: as configured.

@@ -1,4 +1,4 @@
-"""Batches for sets that are smaller than one: made for whatever counts, they can be filled, by the samplers themselves."""
+"""Batches for sets that are smaller than one: for whatever counts, the samplers can fill them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
-from mien.errors import InputError  # noqa: E402
-from mien.train.batch_size import fitted  # noqa: E402
-from mien.train.config import DataConfig, SamplerConfig  # noqa: E402
-from mien.train.data import PK  # noqa: E402
+from mien.errors import InputError
+from mien.train.batch_size import fitted
+from mien.train.config import DataConfig, SamplerConfig
+from mien.train.data import PK
 
 
 class Labels:
