@@ -46,10 +46,11 @@ Preset: TypeAlias = Literal["fast", "accurate"]
 def _floats(owner: str, name: str, value: object, shape: tuple[int | None, ...]) -> Floats:
     """Return `value` as a read-only float32 array of `shape` (None matches any length), or raise ValueError."""
     array = np.array(value, dtype=np.float32)  # a copy: the value must not change under its owner
-    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
-    if not fits:
-        raise ValueError(f"{owner}.{name}: expected shape {shape}, got {array.shape}")
-    if not np.isfinite(array).all():
+    got = array.shape
+    # Several of these are made for every picture: no generators, no calls that can be spared.
+    if len(got) != len(shape) or [want for want, has in zip(shape, got, strict=True) if want not in (None, has)]:
+        raise ValueError(f"{owner}.{name}: expected shape {shape}, got {got}")
+    if array.size and not np.logical_and.reduce(np.isfinite(array), axis=None):
         raise ValueError(f"{owner}.{name}: expected finite numbers, got NaN or infinity")
     array.flags.writeable = False
     return array
@@ -158,6 +159,8 @@ class Faces:
 
     def largest_first(self) -> Faces:
         """The same faces ordered by area, then by score, then from the top left: a deterministic order."""
+        if len(self) < 2:
+            return self
         b = self.boxes
         area = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
         return self.take(np.lexsort((b[:, 0], b[:, 1], -self.scores, -area)))

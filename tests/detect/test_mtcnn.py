@@ -365,3 +365,13 @@ def test_faces_do_not_depend_on_the_rest_of_the_batch(hopper):
     alone = MTCNN().detect([image])[0]
     for faces in MTCNN().detect([image[::-1].copy(), *[image] * 5])[1:]:
         np.testing.assert_allclose(faces.landmarks, alone.landmarks, atol=2e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 7), (2, 1, 1), (3, 1, 6), (4, 5, 1), (7, 8, 9)])
+def test_peaks_are_looked_for_within_each_map_alone(shape):
+    scores = np.random.default_rng(4).random(shape).astype(np.float32)
+    got = mtcnn_stages._greatest_near(scores)
+    assert got.shape == shape
+    for i, row, column in np.ndindex(shape):
+        near = scores[i, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        assert got[i, row, column] == near.max()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
 from mien.errors import InputError
-from mien.images import ARCFACE_112, invert, similarity, transform_points, warp
+from mien.images import ARCFACE_112, align, invert, similarity, transform_points, warp
 
 RNG = np.random.default_rng
 
@@ -153,6 +153,19 @@ def test_invert_undoes():
     )
     with pytest.raises(InputError, match="singular"):
         invert(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("border", ["constant", "replicate"])
+@pytest.mark.parametrize("step", [0.3, 0.9, 1.9])
+def test_warp_by_four_channels_equals_three_to_the_last_bit(border, step, monkeypatch):
+    picture = RNG(8).integers(0, 256, (300, 260, 3)).astype(np.uint8)
+    matrices = invert(np.stack([matrix(step, angle, 70.3, 40.6) for angle in np.arange(0, 6, 0.3)]))
+    four = warp(picture, matrices, (57, 41), border=border, antialias=False)
+    asked = []
+    monkeypatch.setattr(align, "_FOURTH", 0)  # no part is small enough
+    monkeypatch.setattr(align.cv2, "cvtColor", lambda *_args, **_options: asked.append(1))
+    np.testing.assert_array_equal(warp(picture, matrices, (57, 41), border=border, antialias=False), four)
+    assert not asked
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, -2.0, math.pi])

@@ -32,6 +32,8 @@ def framed(image: Pixels) -> Pixels | None:
 
 def unframed(faces: Faces, image: Pixels) -> Faces:
     """Faces found in `framed(image)`, in the coordinates of the picture itself."""
+    if not len(faces):
+        return faces
     width, height = _small(image)
     margin = np.float32(min(width, height) // 2)
     grow = np.array([image.shape[1] / width, image.shape[0] / height], np.float32)

@@ -145,11 +145,12 @@ class MTCNN:
         for stage in (refine, output):
             if len(found):
                 found = stage(self._nets, cut, found, self._settings)
+        none = Faces.none()
         if not len(found):
-            return [Faces.none()] * int(starts[-1])
+            return [none] * int(starts[-1])
         split = np.searchsorted(found.pictures, np.arange(starts[-1] + 1))  # suppression left them in order of picture
         return [
-            Faces(found.boxes[a:b], found.scores[a:b], found.landmarks[a:b]).largest_first()
+            Faces(found.boxes[a:b], found.scores[a:b], found.landmarks[a:b]).largest_first() if b > a else none
             for a, b in pairwise(split.tolist())
         ]
 

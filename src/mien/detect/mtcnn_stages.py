@@ -184,6 +184,19 @@ def _mean_looks(best: Candidates, looks: Candidates) -> Candidates:
     return Candidates(best.pictures, mean[:, :4], best.scores, mean[:, 4:].reshape(-1, 5, 2))
 
 
+def _greatest_near(scores: Floats) -> Floats:
+    """The greatest score among each window of (N, h, w) and its eight neighbours."""
+    if len(scores) == 1:
+        return np.asarray(cv2.dilate(scores[0], _NEIGHBOURS))[None]
+    rows = scores.copy()  # many small maps: few calls over all instead of one each
+    np.maximum(rows[:, 1:], scores[:, :-1], out=rows[:, 1:])
+    np.maximum(rows[:, :-1], scores[:, 1:], out=rows[:, :-1])
+    both = rows.copy()
+    np.maximum(both[:, :, 1:], rows[:, :, :-1], out=both[:, :, 1:])
+    np.maximum(both[:, :, :-1], rows[:, :, 1:], out=both[:, :, :-1])
+    return both
+
+
 def _moved(boxes: Floats, offsets: Floats) -> Floats:
     """Boxes whose corners are moved by offsets given in their sides."""
     side = boxes[:, 2:] - boxes[:, :2]
@@ -207,8 +220,7 @@ def _windows(nets: Nets, level: Pixels, run: tuple[slice, slice], threshold: flo
     scores, offsets = nets.propose(level[run])
     # Windows one step apart overlap by more than half, so that suppression would leave only the peaks of the map:
     # taking the peaks at once leaves a few boxes to compare instead of hundreds.
-    peak = np.stack([cv2.dilate(one, _NEIGHBOURS) for one in scores])
-    picture, row, column = np.nonzero((scores > threshold) & (scores >= peak))
+    picture, row, column = np.nonzero((scores > threshold) & (scores >= _greatest_near(scores)))
     corner = np.stack([column * STRIDE, row * STRIDE + run[1].start], axis=1).astype(np.float32)
     boxes = np.concatenate([corner, corner + CELL], axis=1) + CELL * offsets[picture, row, column]
     return Candidates.of(picture + run[0].start, boxes, scores[picture, row, column])

@@ -93,12 +93,13 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     marker; a thumbnail's own marker lies before that point and does not deceive.
     """
     size, components, orientation, at = (0, 0), 0, 0, 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    last = len(data) - 4  # where a segment may begin
+    while at <= last and data[at] == 0xFF:
         marker = data[at + 1]
         if marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD7:  # fill bytes and bare markers
             at += 1 if marker == 0xFF else 2
             continue
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        length = data[at + 2] << 8 | data[at + 3]
         if marker == 0xDA:
             return JpegHeader(size, components, orientation or 1, data.find(b"\xff\xd9", at + 2 + length) >= 0)
         if marker in (0xD8, 0xD9) or length < 2:
