@@ -97,6 +97,9 @@ class DataConfig:
         batch: pictures in an optimizer step, over all processes and accumulated parts.
         workers: processes that read and augment; 0 does it in between.
         augment: fields of [mien.images.augment.Augmentation][]; empty for its defaults (mirrored half of the time).
+        virtual_people: people to each real one who do not exist, made of pictures of those who do, and are classes of
+            their own: where there are few people. See [VirtualPeople][mien.train.data.VirtualPeople].
+        virtual_share: of a batch's people that a virtual one stands in for.
         cache: folder of aligned pictures; None for the user's cache folder.
     """
 
@@ -105,9 +108,13 @@ class DataConfig:
     batch: int = 128
     workers: int = 2
     augment: dict[str, float] = field(default_factory=dict)
+    virtual_people: int = 0
+    virtual_share: float = 0.5
     cache: str | None = None
 
     def __post_init__(self) -> None:
+        need(self.virtual_people >= 0, "data.virtual_people: expected 0 or more", self.virtual_people)
+        need(0 <= self.virtual_share <= 1, "data.virtual_share: expected a share, 0 to 1", self.virtual_share)
         need(self.batch > 0, "data.batch: expected 1 or more", self.batch)
         need(self.workers >= 0, "data.workers: expected 0 or more", self.workers)
 

@@ -19,10 +19,22 @@ from mien.models.session import available_cores
 from mien.train.backbones import Backbone, InputSpec, build, load_network
 from mien.train.batch_size import fitted
 from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
-from mien.train.data import PK, Balanced, Batches, Mixed, Sampler, Shuffle, Source, TrainingSet, open_training_set
+from mien.train.data import (
+    PK,
+    Balanced,
+    Batches,
+    Mixed,
+    Sampler,
+    Shuffle,
+    Source,
+    TrainingSet,
+    VirtualPeople,
+    open_training_set,
+)
 from mien.train.display import Display
 from mien.train.measuring import PairMeasure
 from mien.train.objective import Objective
+from mien.train.pair_lists import read_pairs
 from mien.train.processes import Processes
 from mien.train.settings import from_plain, nearest
 from mien.train.step import network_input
@@ -30,7 +42,9 @@ from mien.train.step import network_input
 __all__ = [
     "cache_folder",
     "check_choices",
+    "check_pairs",
     "check_sizes",
+    "classes",
     "data_digest",
     "fitted_config",
     "in_order",
@@ -135,7 +149,22 @@ def made_batches(config: TrainConfig, data: TrainingSet, processes: Processes) -
         rank=processes.rank,
         world=processes.world,
         skip_unreadable=True,
+        virtual=_virtual_people(config, data),
+        virtual_share=config.data.virtual_share,
     )
+
+
+def classes(config: DataConfig, data: TrainingSet) -> int:
+    """How many people the loss tells apart: the set's, then the virtual ones."""
+    return len(data.people) * (1 + config.virtual_people)
+
+
+def _virtual_people(config: TrainConfig, data: TrainingSet) -> VirtualPeople | None:
+    if not config.data.virtual_people:
+        return None
+    landmarks = np.array(data.spec.template, np.float32)
+    made, seed = config.data.virtual_people, config.loop.seed
+    return VirtualPeople(data.labels, data.origins, landmarks, data.spec.size, each=made, seed=seed)
 
 
 def augmentation(config: DataConfig) -> Augmentation:
@@ -163,6 +192,17 @@ def made_measures(config: TrainConfig, spec: InputSpec, display: Display) -> lis
         )
         for pairs in config.measure.sets
     ]
+
+
+def check_pairs(config: TrainConfig) -> None:
+    """Read the lists of pairs for nothing, before the pictures are aligned, which takes long.
+
+    Raises:
+        InputError: one is malformed, or names pictures that are not there.
+    """
+    for one in config.measure.sets:
+        for pairs in filter(None, (one.pairs, one.threshold_pairs)):
+            read_pairs(pairs, one.images, skip_missing=one.skip_missing)
 
 
 @torch.no_grad()

@@ -103,7 +103,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     """
     people, pictures = _counted(config.data)
     settings, _ = fitted(config.data, people=people, pictures=pictures, processes=processes)
-    config = replace(config, data=settings)
+    config, people = replace(config, data=settings), people * (1 + settings.virtual_people)
     if config.data.batch % processes:
         raise InputError(f"data.batch: expected a multiple of {processes} processes, got {config.data.batch}")
     device = local_device(config.loop.device)
@@ -271,11 +271,12 @@ def _wait(device: torch.device) -> None:
 
 def rows_of(plan: Plan) -> Sequence[tuple[str, str]]:
     """The plan as a table's rows: what, and how much."""
-    learns = "" if plan.trained == plan.parameters else f", of which {plan.trained / 1e6:.2f} million learn"
+    parameters, trained = (f"{count / 1e6:.2f}" for count in (plan.parameters, plan.trained))
+    learns = f", of which {trained} million learn" if trained != parameters else ""
     shared = "" if plan.processes == 1 else f" over {plan.processes} processes"
     rows = [
         ("people and pictures", f"{plan.people:,} and {plan.pictures:,}"),
-        ("parameters", f"{plan.parameters / 1e6:.2f} million{learns}"),
+        ("parameters", f"{parameters} million{learns}"),
         ("batch", f"{plan.batch}{shared}, {plan.at_once} at once; {plan.precision} on {plan.device}"),
     ]
     purposes = ("network", "gradients", "optimizer", "head", "activations", "program")

@@ -25,7 +25,7 @@ from mien.errors import InputError, NotFoundError
 from mien.images import is_image_name
 from mien.train.backbones import Backbone, load_network
 from mien.train.checkpoint import newest_checkpoint
-from mien.train.parts import opened_data
+from mien.train.parts import classes, opened_data
 from mien.train.run_folder import read_config
 from mien.train.step import network_input
 
@@ -177,14 +177,14 @@ def run_evidence(
         raise InputError(f"{run}: holds no class centres of its network ({str(error)[:200]})") from error
     data = opened_data(config.data, network.spec, progress)
     try:
-        if len(data.people) != len(centres):
+        if classes(config.data, data) != len(centres):
             raise InputError(f"{run}: {len(centres)} people were trained on, its data hold {len(data.people)} now")
         names = [_below(data.name(i), folder) for i in range(len(data))]
         keep = [i for i, name in enumerate(names) if name]
         if not keep:
             raise InputError(f"{folder}: none of the run's pictures lies in it, such as {data.name(0)}")
         rows = _embedded(network.eval(), data, keep, progress)
-        evidence = sub_centre_evidence(rows, data.labels[keep], centres.float().numpy())
+        evidence = sub_centre_evidence(rows, data.labels[keep], centres[: len(data.people)].float().numpy())
     finally:
         data.close()
     return [names[i] for i in keep], evidence

@@ -27,7 +27,9 @@ from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
 from mien.train.parts import (
     check_choices,
+    check_pairs,
     check_sizes,
+    classes,
     fitted_config,
     in_order,
     made_batches,
@@ -107,6 +109,7 @@ class _Trainer:
         seed_everything(seed, processes.rank)
         network = made_network(config.network, seed)
         check_choices(config, network)  # before the pictures are aligned, which takes long
+        check_pairs(config)
         self.data: TrainingSet = opened_data(config.data, network.spec, display.progress)
         stack.callback(self.data.close)
         if len(self.data.people) < 2:
@@ -116,7 +119,9 @@ class _Trainer:
         self.config = config = fitted_config(config, self.data, processes, display)
         self.measures: list[PairMeasure] = made_measures(config, network.spec, display)
         self.batches: Batches = stack.enter_context(made_batches(config, self.data, processes))
-        objective = Objective(config.loss, network.dim, len(self.data.people), group=processes.group, seed=seed)
+        objective = Objective(
+            config.loss, network.dim, classes(config.data, self.data), group=processes.group, seed=seed
+        )
         old = old_network(config.loss, network, config.network, seed) if objective.needs_old else None
         device = processes.device
         self.stepper = Stepper(
@@ -147,10 +152,12 @@ class _Trainer:
         network, data = self.stepper.network, self.data
         count = sum(p.numel() for p in network.parameters())
         out = len(data.left_out)
+        virtual = classes(self.config.data, data) - len(data.people)
+        made = f" and {virtual:,} virtual ones" if virtual else ""
         left = f", {out:,} picture{'' if out == 1 else 's'} left out (no face, or unreadable)" if out else ""
         self.display.say(
             f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} "
-            f"people{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
+            f"people{made}{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
             f"{self.stepper.precision} on {self.processes.device.type}, {self.processes.world} process"
             f"{'' if self.processes.world == 1 else 'es'}"
         )

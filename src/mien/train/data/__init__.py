@@ -5,6 +5,7 @@ from mien.train.data.opening import open_training_set
 from mien.train.data.samplers import PK, Balanced, Mixed, Sampler, Shuffle
 from mien.train.data.sources import KINDS, Kind, PictureSpec, Source
 from mien.train.data.training_set import LeftOut, TrainingSet
+from mien.train.data.virtual_people import VirtualPeople
 
 __all__ = [
     "KINDS",
@@ -20,5 +21,6 @@ __all__ = [
     "Shuffle",
     "Source",
     "TrainingSet",
+    "VirtualPeople",
     "open_training_set",
 ]

@@ -10,6 +10,7 @@ import torch
 from mien.errors import InputError
 from mien.train.data.fetching import Fetcher, Work
 from mien.train.data.samplers import occurrences
+from mien.train.data.virtual_people import REAL
 from mien.train.data.workers import Loader
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mien.images.augment import Augmentation
     from mien.train.data.samplers import Sampler
     from mien.train.data.training_set import TrainingSet
+    from mien.train.data.virtual_people import VirtualPeople
 
 __all__ = ["Batch", "Batches"]
 
@@ -30,7 +32,7 @@ class Batch(NamedTuple):
 
     Attributes:
         pictures: uint8 (b, size, size, C), or (b, V, size, size, C) with several views.
-        labels: int64 (b,).
+        labels: int64 (b,): the person; those of virtual people follow after the set's.
         indices: int64 (b,): the pictures' numbers in the set.
     """
 
@@ -62,6 +64,8 @@ class Batches:
         views: versions of each picture, each changed by itself, for training that compares them.
         skip_unreadable: take the next picture of the set that can be read in place of one that cannot, and remember it
             in `skipped`; otherwise such a picture ends the epoch with an error that names it.
+        virtual: people who do not exist, of which some are shown; None for the set's people alone.
+        virtual_share: of a batch's people whose pictures are turned into those of a virtual one.
 
     Attributes:
         skipped: names of unreadable pictures that were met in this process, and why.
@@ -83,6 +87,8 @@ class Batches:
         world: int = 1,
         views: int = 1,
         skip_unreadable: bool = False,
+        virtual: VirtualPeople | None = None,
+        virtual_share: float = 0.5,
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank: expected 0 to {world - 1}, got {rank}")
@@ -108,7 +114,17 @@ class Batches:
         self._data, self._sampler, self._batch, self._seed = data, sampler, batch, seed
         self._share = slice(rank * batch // world, (rank + 1) * batch // world)
         landmarks = np.array(data.spec.template, np.float32)
-        fetcher = Fetcher(data.pictures, augment, seed=seed, views=views, skip=skip_unreadable, landmarks=landmarks)
+        self._virtual, self._virtual_share = virtual, virtual_share
+        self._real_people = len(data.people)
+        fetcher = Fetcher(
+            data.pictures,
+            augment,
+            seed=seed,
+            views=views,
+            skip=skip_unreadable,
+            landmarks=landmarks,
+            virtual=virtual,
+        )
         self._loader = Loader(fetcher, workers)
         self._turn = 0
 
@@ -137,16 +153,25 @@ class Batches:
             found = self._loader.next()
             if found is None:
                 return
-            pictures, indices, skipped = found
+            pictures, indices, skipped, virtual = found
             self.skipped.update(dict.fromkeys(skipped))
-            yield Batch(pictures, torch.from_numpy(self._data.labels[indices.numpy()]), indices)
+            labels = torch.from_numpy(self._data.labels[indices.numpy()])
+            yield Batch(pictures, torch.where(virtual == REAL, labels, self._real_people + virtual), indices)
 
     def _works(self, epoch: int, start: int) -> Iterator[Work]:
         order = self._sampler.order(epoch, self._seed)
         repeats = _repeats(order, len(self._data))
         for step in range(start, self.steps()):
             mine = slice(step * self._batch + self._share.start, step * self._batch + self._share.stop)
-            yield Work(epoch, order[mine], repeats[mine])
+            yield Work(epoch, order[mine], repeats[mine], self._imagined(epoch, step, order))
+
+    def _imagined(self, epoch: int, step: int, order: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """This process's share of the virtual people of a global batch."""
+        if self._virtual is None:
+            return None
+        whole = self._data.labels[order[step * self._batch : (step + 1) * self._batch]]
+        rng = np.random.Generator(np.random.SFC64([self._seed, epoch, step, self._virtual.each]))
+        return self._virtual.draw(whole, self._virtual_share, rng)[self._share]
 
     def close(self) -> None:
         """End the workers."""

@@ -9,12 +9,14 @@ import numpy as np
 
 from mien.errors import InputError, MienError
 from mien.images.augment import augmented, generator
+from mien.train.data.virtual_people import REAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mien.images.augment import Augmentation
     from mien.train.data.training_set import Pictures
+    from mien.train.data.virtual_people import VirtualPeople
     from mien.types import Floats, Pixels
 
 __all__ = ["Fetched", "Fetcher", "Work"]
@@ -29,11 +31,13 @@ class Work(NamedTuple):
         epoch: which.
         indices: int64 (b,): the pictures.
         repeats: int64 (b,): how often each came before in this epoch.
+        virtual: int64 (b,): the virtual person that each is made into, or REAL; None for none.
     """
 
     epoch: int
     indices: NDArray[np.int64]
     repeats: NDArray[np.int64]
+    virtual: NDArray[np.int64] | None = None
 
 
 class Fetched(NamedTuple):
@@ -43,11 +47,13 @@ class Fetched(NamedTuple):
         pictures: uint8 (b, size, size, C), or (b, V, size, size, C) with several views.
         indices: int64 (b,): the pictures; others than were asked for where one was unreadable.
         skipped: what was unreadable and why.
+        virtual: int64 (b,): whom each shows, or REAL for the person whose picture it is.
     """
 
     pictures: NDArray[np.uint8]
     indices: NDArray[np.int64]
     skipped: list[str]
+    virtual: NDArray[np.int64]
 
 
 class Fetcher:
@@ -60,6 +66,7 @@ class Fetcher:
         views: how many versions of each picture.
         skip: take the next picture that can be read in place of an unreadable one, instead of raising.
         landmarks: float32 (5, 2): where those of an aligned face lie, for changes that need them.
+        virtual: makes pictures of people who do not exist, for works that ask for them.
     """
 
     def __init__(
@@ -71,9 +78,10 @@ class Fetcher:
         views: int = 1,
         skip: bool = False,
         landmarks: Floats | None = None,
+        virtual: VirtualPeople | None = None,
     ) -> None:
         self._pictures, self._augment, self._seed, self._views, self._skip = pictures, augment, seed, views, skip
-        self._landmarks = landmarks
+        self._landmarks, self._virtual = landmarks, virtual
 
     def fetch(self, work: Work) -> Fetched:
         """The pictures of a share of a batch.
@@ -82,11 +90,13 @@ class Fetcher:
             InputError: a picture cannot be read (with `skip`: a hundred in a row).
         """
         indices = work.indices.copy()
+        virtual = np.full(len(indices), REAL) if work.virtual is None else work.virtual.copy()
         skipped: list[str] = []
         out: NDArray[np.uint8] | None = None
         for place, (index, repeat) in enumerate(zip(indices.tolist(), work.repeats.tolist(), strict=True)):
             pixels, found = self._read(index, skipped)
             indices[place] = found
+            pixels, virtual[place] = self._imagined(pixels, work, place, found, skipped)
             for view in range(self._views):
                 changed = self._changed(pixels, work.epoch, found, repeat * self._views + view)
                 if out is None:
@@ -94,7 +104,7 @@ class Fetcher:
                 out[place, view] = changed
         if out is None:
             raise ValueError("expected at least one picture")
-        return Fetched(out[:, 0] if self._views == 1 else out, indices, skipped)
+        return Fetched(out[:, 0] if self._views == 1 else out, indices, skipped, virtual)
 
     def _read(self, index: int, skipped: list[str]) -> tuple[Pixels, int]:
         """A picture and its number: the next one's that can be read, where unreadable ones are skipped."""
@@ -107,6 +117,21 @@ class Fetcher:
                     raise
                 skipped.append(str(error))
         raise InputError(f"{_MOST_SKIPPED} pictures in a row cannot be read; the last one: {skipped[-1]}")
+
+    def _imagined(self, pixels: Pixels, work: Work, place: int, found: int, skipped: list[str]) -> tuple[Pixels, int]:
+        """A picture of the virtual person that is asked for, and who; as it is where nobody is, or it cannot be."""
+        number = REAL if work.virtual is None else int(work.virtual[place])
+        if self._virtual is None or number == REAL or found != work.indices[place]:
+            return pixels, REAL
+        words: Any = [self._seed, work.epoch, found, int(work.repeats[place]), number]
+        try:
+            rng = np.random.Generator(np.random.SFC64(words))
+            return self._virtual.picture(number, pixels, self._pictures, rng), number
+        except MienError as error:  # the picture that a part is taken from
+            if not self._skip:
+                raise
+            skipped.append(str(error))
+            return pixels, REAL
 
     def _changed(self, pixels: Pixels, epoch: int, index: int, version: int) -> Pixels:
         if self._augment is None:

@@ -40,7 +40,12 @@ class _Fetching(Dataset[Any]):
             found = self._fetcher.fetch(work)
         except MienError as error:
             return _Fault(error)
-        return torch.from_numpy(found.pictures), torch.from_numpy(found.indices), found.skipped
+        return (
+            torch.from_numpy(found.pictures),
+            torch.from_numpy(found.indices),
+            found.skipped,
+            torch.from_numpy(found.virtual),
+        )
 
 
 class _Plan:
@@ -92,8 +97,8 @@ class Loader:
         finally:
             cv2.setNumThreads(threads)
 
-    def next(self) -> tuple[torch.Tensor, torch.Tensor, list[str]] | None:
-        """Pictures, indices and what was skipped; None at the end.
+    def next(self) -> tuple[torch.Tensor, torch.Tensor, list[str], torch.Tensor] | None:
+        """Pictures, indices, what was skipped, and virtual people; None at the end.
 
         Raises:
             InputError: a picture cannot be read.
@@ -111,7 +116,7 @@ class Loader:
         if isinstance(found, _Fault):
             self._running = None
             raise found.error
-        return None if found is None else (found[0], found[1], found[2])
+        return None if found is None else (found[0], found[1], found[2], found[3])
 
     def close(self) -> None:
         """End the processes."""
