@@ -107,7 +107,7 @@ recognizer = None
 if what in ("engine", "crop", "told", "silent"):
     from mien.recognizer import Recognizer
     from mien.prepare.cropping import crop as _warm
-    recognizer = Recognizer("fast")
+    recognizer = Recognizer("fast", workers=int(os.environ.get("WORKERS", "0")) or None)
     list(recognizer.analyze(paths[:4], embed=False))
 if what in ("pack", "reencode"):
     import mien.prepare.packing, mien.prepare.reencoding
@@ -278,6 +278,7 @@ def measure_files(folder: Path, files: int, kills: int, work: Path) -> dict:
             "peak_mib": round(again["peak_mib"]),
         },
         "cores": len(os.sched_getaffinity(0)),
+        "workers": int(os.environ.get("WORKERS", "0")) or len(os.sched_getaffinity(0)),
         "load_before": round(os.getloadavg()[0], 1),
     }
 
@@ -369,10 +370,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--workers", type=int, help="threads of crop and engine; all cores")
     parser.add_argument("--only", default="crop,pack", help="of crop, pack, files, ray")
     parser.add_argument("--work", type=Path, help="where to make temporary files")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "data.json")
     options = parser.parse_args()
+    if options.workers:
+        os.environ["WORKERS"] = str(options.workers)  # of the children
     result = json.loads(options.out.read_text()) if options.out.exists() else {}
     measures = {
         "crop": lambda work: measure_crop(options.folder, options.photos, options.rounds, work),
