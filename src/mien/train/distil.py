@@ -33,7 +33,7 @@ from mien.train.interrupts import Interrupts
 from mien.train.measuring import embed_pictures
 from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
-from mien.train.parts import fitted_config, made_batches, made_measures, made_network, opened_data
+from mien.train.parts import check_pairs, fitted_config, made_batches, made_measures, made_network, opened_data
 from mien.train.processes import Processes, joined
 from mien.train.records import Records
 from mien.train.run_folder import RunFolder
@@ -146,6 +146,7 @@ class _Distiller:
         seed = config.loop.seed
         seed_everything(seed, processes.rank)
         network = made_network(config.network, seed)
+        check_pairs(config)
         self.teacher = open_embedder(settings.teacher, settings.preset, threads=config.loop.threads)
         self.data = opened_data(config.data, network.spec, display.progress)
         stack.callback(self.data.close)

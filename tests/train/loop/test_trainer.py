@@ -156,6 +156,15 @@ def test_a_start_that_failed_binds_nobody(tiny, people, tmp_path) -> None:
     assert read_config(tmp_path / "run").data.sources[0].path == str(people)
 
 
+def test_a_list_of_pairs_that_cannot_be_read_stops_before_the_pictures_are_looked_at(tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr(trainer, "opened_data", lambda *_: pytest.fail("looked at the pictures"))
+    (tmp_path / "mine.txt").write_text("1\nada\t1\t2\nada\t1\tbo\t1\n")
+    (tmp_path / "images").mkdir()
+    sets = [{"pairs": str(tmp_path / "mine.txt"), "images": str(tmp_path / "images")}]
+    with pytest.raises(InputError, match=r"mine.txt: 3 listed files are not there: ada/"):
+        train(tiny(measure={"sets": sets}), tmp_path / "run")
+
+
 def test_one_person_alone_is_refused(tiny, people, tmp_path) -> None:
     shutil.copytree(people / "person0", tmp_path / "people" / "person0")
     config = tiny(data={"sources": [{"path": str(tmp_path / "people"), "aligned": True}], "batch": 4})

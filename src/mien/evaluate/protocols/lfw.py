@@ -133,7 +133,7 @@ class LfwPairs:
         listed, folds = read_lfw_pairs(self.pairs)
         name = "LFW View 2" if folds > 1 else "LFW View 1"
         files = PictureFolder(self.folder, allow_links=self._allow_links)
-        pairing: Pairing[str] = Pairing(name, self._missing)
+        pairing: Pairing[str] = Pairing(source_name(self.pairs), self._missing)
         for p in listed:
             pairing.add(_stem(*p.a), _stem(*p.b), same=p.same, fold=p.fold, where=p.where)
 
