@@ -130,7 +130,7 @@ class LossConfig:
         margin_warm_up: share of the training over which the margin then rises from 0.
         scale_warm_up: share of the training over which the scale rises from `first_scale`: a large one from the start
             makes a new network learn slowly.
-        first_scale: see `scale_warm_up`.
+        first_scale: see `scale_warm_up`; None for AdaCos's fixed one, sqrt(2) ln(classes - 1).
         sample_rate: share of the classes in a step (Partial FC), for margin losses.
         centres: where the class centres start: random, or class-means (one pass over the data).
         keep: weight of ``1 - cos(new, old)`` to the embedding of the network it started from: against forgetting.
@@ -142,7 +142,7 @@ class LossConfig:
     margin_start: float = 0.0
     margin_warm_up: float = 0.0
     scale_warm_up: float = 0.0
-    first_scale: float = 4.0
+    first_scale: float | None = None
     sample_rate: float = 1.0
     centres: Literal["random", "class-means"] = "random"
     keep: float = 0.0
@@ -152,7 +152,8 @@ class LossConfig:
         for name in ("margin_start", "margin_warm_up", "scale_warm_up"):
             share = getattr(self, name)
             need(0 <= share <= 1, f"loss.{name}: expected a share, 0 to 1", share)
-        need(0 < self.first_scale < math.inf, "loss.first_scale: expected above 0", self.first_scale)
+        if self.first_scale is not None:
+            need(0 < self.first_scale < math.inf, "loss.first_scale: expected above 0", self.first_scale)
         need(0 < self.sample_rate <= 1, "loss.sample_rate: expected above 0 and up to 1", self.sample_rate)
         need(0 <= self.keep < math.inf, "loss.keep: expected 0 or more", self.keep)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
@@ -17,7 +18,7 @@ from mien.train.losses.angles import wide
 from mien.train.losses_by_name import LossParts, loss_parts
 from mien.train.schedules import margin_share
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "fixed_scale"]
 
 _BLOCK: Final = 4096  # classes that get their first centres from one seed, whichever process has them
 
@@ -44,6 +45,7 @@ class Objective(nn.Module):
     def __init__(self, config: LossConfig, dim: int, classes: int, *, group: Group = None, seed: int = 0) -> None:
         super().__init__()
         self.config, self.group = config, group
+        self._first_scale = config.first_scale or fixed_scale(classes)
         self.parts: LossParts = loss_parts(config.name, config.options)
         self.head: MarginHead | None = None
         self.dense: nn.Module | None = None
@@ -90,7 +92,7 @@ class Objective(nn.Module):
         margin, config = self.parts.margin, self.config
         share = margin_share(progress, config.margin_warm_up, config.margin_start)
         if self.head is not None and config.scale_warm_up and not isinstance(margin, IntegerMargin):
-            first, full = min(config.first_scale, self.parts.scale), self.parts.scale
+            first, full = min(self._first_scale, self.parts.scale), self.parts.scale
             self.head.scale = first + (full - first) * margin_share(progress, config.scale_warm_up)
         if self.parts.annealing is not None:
             blend = annealed_lambda(step, **self.parts.annealing)
@@ -134,6 +136,18 @@ class Objective(nn.Module):
                 terms["keep"] = (1.0 - F.cosine_similarity(rows, before, dim=1, eps=1e-12)).mean()
                 whole = whole + self.config.keep * terms["keep"]
         return whole, {name: term.detach() for name, term in terms.items()}
+
+
+def fixed_scale(classes: int) -> float:
+    """The scale that gives 45 degrees to the own centre and 90 to all others even odds: sqrt(2) ln(classes - 1).
+
+    A larger one from the start leaves a new network no gradient to learn by, a smaller one hardly a preference.
+
+    Source:
+        Zhang et al., "AdaCos: Adaptively Scaling Cosine Logits for Effectively Learning Deep Face Representations",
+        CVPR 2019, equation 9.
+    """
+    return max(math.sqrt(2.0) * math.log(max(classes - 1, 1)), 1.0)
 
 
 def _margins(margin: nn.Module | None) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from mien.errors import InputError  # noqa: E402
 from mien.train import losses as L  # noqa: E402
 from mien.train.config import LossConfig  # noqa: E402
 from mien.train.losses_by_name import LOSSES, loss_parts  # noqa: E402
-from mien.train.objective import Objective  # noqa: E402
+from mien.train.objective import Objective, fixed_scale  # noqa: E402
 
 DIM, PEOPLE = 8, 5
 MODULES = {
@@ -80,6 +81,17 @@ def test_margins_rise_to_their_full_value(name: str, margin) -> None:
     assert half == pytest.approx([start + (f - start) / 2 if i == 0 else f / 2 for i, f in enumerate(full)])
     objective.at(9, 1.0)
     assert margin(objective.parts.margin) == pytest.approx(full)
+
+
+def test_the_first_scale_gives_even_odds_at_45_degrees() -> None:
+    for classes in (4, 146, 100_000):
+        likely = math.exp(fixed_scale(classes) * math.cos(math.pi / 4))
+        assert likely / (likely + (classes - 1)) == pytest.approx(0.5)
+    assert fixed_scale(1) == fixed_scale(2) == 1.0
+    many = Objective(LossConfig(name="cosface", options={"scale": 32.0}, scale_warm_up=0.5), DIM, 3000)
+    many.at(0, 0.0)
+    assert many.head is not None
+    assert many.head.scale == pytest.approx(fixed_scale(3000))
 
 
 def test_the_scale_rises_first_and_the_margin_then() -> None:
