@@ -108,7 +108,7 @@ class _Loss:
 
 
 _S: Final = 32.0  # margins and scale for some hundred people, as the recipe small-cpu has them
-_GROWTH: Final[Mapping[str, Any]] = {"scale_warm_up": 0.25, "margin_start": 0.25, "margin_warm_up": 0.35}
+_GROWTH: Final[Mapping[str, Any]] = {"scale_warm_up": 0.3, "margin_start": 0.3, "margin_warm_up": 0.3}
 
 LOSSES: Final[Mapping[str, _Loss]] = MappingProxyType(
     {
@@ -117,7 +117,7 @@ LOSSES: Final[Mapping[str, _Loss]] = MappingProxyType(
         "normface": _Loss({"scale": _S}, grows=True),
         "l-softmax": _Loss({"m": 2}),
         "sphereface": _Loss({"m": 4}),
-        "cosface": _Loss({"scale": _S, "margin": 0.3}, grows=True),
+        "cosface": _Loss({"scale": _S, "margin": 0.25}, grows=True),
         "arcface": _Loss({"scale": _S, "margin": 0.4}, grows=True),
         "combined": _Loss({"scale": _S, "m1": 1.0, "m2": 0.2, "m3": 0.15}, grows=True),
         "sub-center": _Loss({"scale": _S, "margin": 0.3, "sub_centres": 3}, grows=True),

@@ -98,7 +98,8 @@ class DataConfig:
         workers: processes that read and augment; 0 does it in between.
         augment: fields of [mien.images.augment.Augmentation][]; empty for its defaults (mirrored half of the time).
         virtual_people: people to each real one who do not exist, made of pictures of those who do, and are classes of
-            their own: where there are few people. See [VirtualPeople][mien.train.data.VirtualPeople].
+            their own: where there are few people; at most 10,000 in all. See
+            [VirtualPeople][mien.train.data.VirtualPeople].
         virtual_share: of a batch's people that a virtual one stands in for.
         cache: folder of aligned pictures; None for the user's cache folder.
     """

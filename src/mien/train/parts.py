@@ -30,6 +30,7 @@ from mien.train.data import (
     TrainingSet,
     VirtualPeople,
     open_training_set,
+    virtual_each,
 )
 from mien.train.display import Display
 from mien.train.measuring import PairMeasure
@@ -156,15 +157,15 @@ def made_batches(config: TrainConfig, data: TrainingSet, processes: Processes) -
 
 def classes(config: DataConfig, data: TrainingSet) -> int:
     """How many people the loss tells apart: the set's, then the virtual ones."""
-    return len(data.people) * (1 + config.virtual_people)
+    return len(data.people) * (1 + virtual_each(config.virtual_people, len(data.people)))
 
 
 def _virtual_people(config: TrainConfig, data: TrainingSet) -> VirtualPeople | None:
-    if not config.data.virtual_people:
+    made = virtual_each(config.data.virtual_people, len(data.people))
+    if not made:
         return None
     landmarks = np.array(data.spec.template, np.float32)
-    made, seed = config.data.virtual_people, config.loop.seed
-    return VirtualPeople(data.labels, data.origins, landmarks, data.spec.size, each=made, seed=seed)
+    return VirtualPeople(data.labels, data.origins, landmarks, data.spec.size, each=made, seed=config.loop.seed)
 
 
 def augmentation(config: DataConfig) -> Augmentation:

@@ -15,7 +15,7 @@ from mien.errors import InputError
 from mien.train.backbones import Backbone
 from mien.train.batch_size import fitted
 from mien.train.config import DataConfig, TrainConfig
-from mien.train.data import Batch
+from mien.train.data import Batch, virtual_each
 from mien.train.data.opening import source_records
 from mien.train.data.sources import Source
 from mien.train.heads import shard_bounds
@@ -103,7 +103,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     """
     people, pictures = _counted(config.data)
     settings, _ = fitted(config.data, people=people, pictures=pictures, processes=processes)
-    config, people = replace(config, data=settings), people * (1 + settings.virtual_people)
+    config, people = replace(config, data=settings), people * (1 + virtual_each(settings.virtual_people, people))
     if config.data.batch % processes:
         raise InputError(f"data.batch: expected a multiple of {processes} processes, got {config.data.batch}")
     device = local_device(config.loop.device)

@@ -13,7 +13,7 @@ from mien.errors import ImageError, InputError  # noqa: E402
 from mien.train.backbones.spec import arcface_template  # noqa: E402
 from mien.train.data import PK, Batches, Shuffle, Source, VirtualPeople, open_training_set  # noqa: E402
 from mien.train.data.training_set import Pictures  # noqa: E402
-from mien.train.data.virtual_people import REAL  # noqa: E402
+from mien.train.data.virtual_people import REAL, virtual_each  # noqa: E402
 
 SIDE = 64
 TEMPLATE = np.array(arcface_template(SIDE))
@@ -133,6 +133,10 @@ def test_a_batchs_pictures_of_one_person_become_one_person():
             assert own == {REAL} or person * 5 <= next(iter(own)) < person * 5 + 5
             counts += [next(iter(own)) == REAL, 1]
     assert abs(counts[0] / counts[1] - 0.7) < 0.05
+
+
+def test_where_there_are_many_people_there_are_fewer_virtual_ones():
+    assert [virtual_each(24, people) for people in (1, 146, 1000, 10_000, 10_001)] == [24, 24, 10, 1, 0]
 
 
 def test_grey_pictures_and_a_single_person():

@@ -5,7 +5,7 @@ from mien.train.data.opening import open_training_set
 from mien.train.data.samplers import PK, Balanced, Mixed, Sampler, Shuffle
 from mien.train.data.sources import KINDS, Kind, PictureSpec, Source
 from mien.train.data.training_set import LeftOut, TrainingSet
-from mien.train.data.virtual_people import VirtualPeople
+from mien.train.data.virtual_people import VirtualPeople, virtual_each
 
 __all__ = [
     "KINDS",
@@ -23,4 +23,5 @@ __all__ = [
     "TrainingSet",
     "VirtualPeople",
     "open_training_set",
+    "virtual_each",
 ]

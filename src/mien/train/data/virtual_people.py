@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from mien.train.data.training_set import Pictures
     from mien.types import Floats, Pixels
 
-__all__ = ["REAL", "VirtualPeople"]
+__all__ = ["REAL", "VirtualPeople", "virtual_each"]
 
 REAL: Final = -1
 """In place of a virtual person's number: the person as it is."""
 
+_MOST: Final = 10_000  # virtual people in all: beyond that there are enough real ones, and the head grows
 _MASKS: Final = 5
 _ROWS: Final = 5  # brows, eyes, nose, mouth, chin
 _WIDER: Final = 0.12  # most by which a row of the face becomes wider or narrower
@@ -152,6 +153,11 @@ class VirtualPeople:
         y = np.broadcast_to((grid + self._rows @ lower)[:, None], x.shape)
         out = cv2.remap(pixels, x, np.ascontiguousarray(y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         return np.asarray(out).reshape(pixels.shape)
+
+
+def virtual_each(asked: int, people: int) -> int:
+    """How many virtual people each of so many real ones gets: fewer than asked for where they would be many in all."""
+    return min(asked, _MOST // max(people, 1))
 
 
 def _thumb(pixels: Pixels) -> NDArray[np.float32]:
