@@ -155,7 +155,7 @@ def test_invert_undoes():
         invert(np.zeros((2, 3)))
 
 
-@pytest.mark.parametrize("border", ["constant", "replicate"])
+@pytest.mark.parametrize("border", ["constant", "replicate", "reflect"])
 @pytest.mark.parametrize("step", [0.3, 0.9, 1.9])
 def test_warp_by_four_channels_equals_three_to_the_last_bit(border, step, monkeypatch):
     picture = RNG(8).integers(0, 256, (300, 260, 3)).astype(np.uint8)
@@ -200,6 +200,12 @@ def test_warp_does_not_alias():
     down = [[[0.19, 0.02, 0], [-0.02, 0.19, 10]]]
     assert warp(board, down, (60, 60))[0, 20:50, 5:50].std() < 8
     assert warp(board, down, (60, 60), antialias=False)[0, 20:50, 5:50].std() > 40
+
+
+def test_border_reflects_the_picture():
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    left = warp(picture, [[[1, 0, 3], [0, 1, 0]]], (8, 8), border="reflect")[0]
+    assert left[2].tolist() == [19, 18, 17, 16, 17, 18, 19, 20]
 
 
 def test_border_is_black_or_repeats():

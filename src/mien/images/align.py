@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCFACE_112", "Border", "invert", "similarity", "transform_points", "warp"]
 
-Border: TypeAlias = Literal["constant", "replicate"]
-"""What a chip shows beyond the picture: black, or the picture's outermost pixels."""
+Border: TypeAlias = Literal["constant", "replicate", "reflect"]
+"""What a chip shows beyond the picture: black, the picture's outermost pixels, or its mirror image."""
 
 _EPSILON: Final = 1e-12  # of their distance from the origin: points that are nearer to each other are one
 # OpenCV warps four channels in half the time of three, to the same values: worth a copy of up to so many chips' pixels.
 _FOURTH: Final = 4
-_BORDERS: Final = {"constant": cv2.BORDER_CONSTANT, "replicate": cv2.BORDER_REPLICATE}
+_BORDERS: Final = {
+    "constant": cv2.BORDER_CONSTANT,
+    "replicate": cv2.BORDER_REPLICATE,
+    "reflect": cv2.BORDER_REFLECT_101,
+}
 
 
 def _template(points: list[tuple[float, float]]) -> Floats:

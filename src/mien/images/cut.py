@@ -12,6 +12,7 @@ from mien.images.align import similarity, warp
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from mien.images.align import Border
     from mien.types import Faces, Pixels
 
 __all__ = ["aligned_crops", "loose_crops"]
@@ -25,6 +26,7 @@ def aligned_crops(
     *,
     size: tuple[int, int] | None = None,
     margin: float = 0.0,
+    border: Border = "constant",
 ) -> Pixels:
     """Cut faces upright, with their landmarks as close as a similarity can bring them to a template.
 
@@ -35,9 +37,10 @@ def aligned_crops(
         template_size: (width, height) that `template` is drawn for.
         size: (width, height) of the crops; the template is scaled to fit into it and centred.
         margin: more of what is around the face, as a share of the crop on each side.
+        border: what lies beyond the picture.
 
     Returns:
-        uint8 (N, height, width, 3), black beyond the picture.
+        uint8 (N, height, width, 3).
 
     Raises:
         InputError: the landmarks of a face coincide.
@@ -47,7 +50,7 @@ def aligned_crops(
     if margin < 0:
         raise ValueError(f"margin: expected 0 or more, got {margin}")
     points = _placed(np.asarray(template, np.float64).tobytes(), template_size, (width, height), margin)
-    return warp(pixels, similarity(faces.landmarks, points), (width, height))
+    return warp(pixels, similarity(faces.landmarks, points), (width, height), border=border)
 
 
 @lru_cache(maxsize=16)  # of a folder of photos all are cut alike

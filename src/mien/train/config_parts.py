@@ -101,6 +101,7 @@ class DataConfig:
             their own: where there are few people; at most 10,000 in all. See
             [VirtualPeople][mien.train.data.VirtualPeople].
         virtual_share: of a batch's people that a virtual one stands in for.
+        border: what aligned pictures show where the photo ends: constant (black), replicate or reflect.
         cache: folder of aligned pictures; None for the user's cache folder.
     """
 
@@ -111,6 +112,7 @@ class DataConfig:
     augment: dict[str, float] = field(default_factory=dict)
     virtual_people: int = 0
     virtual_share: float = 0.5
+    border: Literal["constant", "replicate", "reflect"] = "constant"
     cache: str | None = None
 
     def __post_init__(self) -> None:

@@ -112,6 +112,7 @@ def opened_data(config: DataConfig, spec: InputSpec, progress: Progress) -> Trai
         cache=cache_folder(config),
         workers=available_cores(),
         progress=lambda done, total: progress("Finding and aligning faces", done, total),
+        border=config.border,
     )
 
 

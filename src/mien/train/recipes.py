@@ -156,7 +156,14 @@ def small_cpu() -> TrainConfig:
     return TrainConfig(
         recipe="small-cpu",
         network=NetworkConfig(name="iresnet-quick"),
-        data=DataConfig(batch=128, workers=1, augment=_AUGMENT_SMALL, virtual_people=24, virtual_share=0.6),
+        data=DataConfig(
+            batch=128,
+            workers=1,
+            augment=_AUGMENT_SMALL,
+            virtual_people=24,
+            virtual_share=0.6,
+            border="reflect",
+        ),
         loss=LossConfig(
             name="cosface",
             options={"scale": 32.0, "margin": 0.25},

@@ -106,6 +106,21 @@ def test_what_a_margin_does_is_reckoned_with(portraits, tmp_path):
     assert len(open_training_set([Source(path=str(target), aligned=True)], spec=spec)) == 3
 
 
+def test_the_border_is_black_or_the_pictures_mirror_image_in_stores_of_their_own(portraits, tmp_path):
+    wide = InputSpec(size=112, template=tuple(((x - 56) / 6 + 56, (y - 56) / 6 + 56) for x, y in SPEC.template))
+    sources, cache = [Source(path=str(portraits))], tmp_path / "cache"
+    black = open_training_set(sources, spec=wide, cache=cache)
+    mirrored = open_training_set(sources, spec=wide, cache=cache, border="reflect")
+    assert len(list(cache.glob("aligned-*"))) == 2
+    for i in range(len(black)):
+        without, filled = black.picture(i), mirrored.picture(i)
+        beyond = without.max(2) == 0
+        assert beyond.mean() > 0.2
+        assert filled[beyond].max(1).astype(bool).mean() > 0.9
+        inside = ~cv2.dilate(beyond.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        assert np.array_equal(without[inside], filled[inside])
+
+
 def test_strange_manifests_are_no_reason_to_fail(people):
     manifest = people / "manifest.jsonl"
     heads = ([], {"verb": "crop"}, {"verb": "crop", "settings": 3}, {"verb": "clean", "settings": {}})

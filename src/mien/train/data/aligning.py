@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from mien.images import Border
     from mien.train.data.sources import PictureRecords, PictureSpec
     from mien.types import Analysis, Pixels
 
@@ -36,6 +37,7 @@ def aligned_store(
     *,
     workers: int,
     progress: Callable[[int, int], None] | None,
+    border: Border = "constant",
 ) -> Stored:
     """The aligned main face of each picture (see `Faces.main`); pictures without one are left out.
 
@@ -51,7 +53,7 @@ def aligned_store(
             return _NO_FACE
         face = found.faces.take([found.main()])
         try:
-            chip = aligned_crops(found.image.pixels, face, template, (size, size))[0]
+            chip = aligned_crops(found.image.pixels, face, template, (size, size), border=border)[0]
         except MienError:
             return _NO_FACE  # its landmarks coincide
         return fitted(chip, size, spec.channels)
@@ -60,7 +62,9 @@ def aligned_store(
         recognizer = Recognizer(workers=workers)
         return recognizer.map(map(records.encoded, numbers), job, embed=False, chunk=_CHUNK)
 
-    head = {"template": template.tolist(), "detector": _DETECTOR}
+    head: dict[str, Any] = {"template": template.tolist(), "detector": _DETECTOR}
+    if border != "constant":
+        head["border"] = border
     return _opened(cache, records, spec, made, head=head, progress=progress)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mien.images import Border
     from mien.images.augment import Evening
     from mien.train.data.sources import PictureRecords, PictureSpec
 
@@ -41,6 +42,7 @@ def open_training_set(
     same_names: bool = False,
     decode_once: bool = False,
     evening: Evening = "none",
+    border: Border = "constant",
 ) -> TrainingSet:
     """Open sources as one set of aligned pictures.
 
@@ -58,6 +60,8 @@ def open_training_set(
             size * size * channels bytes each.
         evening: how light is evened out in every picture, before anything else changes; see
             `mien.images.augment.evened`.
+        border: what an aligned picture shows where the photo ends: black, as everywhere in mien; "reflect" where photos
+            are cut so tightly that black corners would be learned as a part of faces.
 
     Raises:
         NotFoundError: a source is not there.
@@ -72,7 +76,7 @@ def open_training_set(
     left_out: list[LeftOut] = []
     for source in sources:
         records = source_records(source, kept)
-        shelf = _shelf(source, records, spec, kept, decode_once, workers=workers, progress=progress)
+        shelf = _shelf(source, records, spec, kept, decode_once, workers=workers, progress=progress, border=border)
         if isinstance(shelf, Stored):
             left_out += shelf.left_out
         if not len(shelf):
@@ -101,6 +105,7 @@ def _shelf(
     *,
     workers: int,
     progress: Progress | None,
+    border: Border,
 ) -> Shelf:
     """The source's pictures, aligned."""
     settings = was_cropped(Path(source.path))
@@ -115,8 +120,10 @@ def _shelf(
     if cache is None:
         need = "decoded pictures" if aligned else "aligned pictures (or say that the source is aligned)"
         raise InputError(f"{source.path}: expected a cache folder for its {need}")
-    make = decoded_store if aligned else aligned_store
-    return make(cache, records, spec, workers=max(workers, 1), progress=progress)
+    workers = max(workers, 1)
+    if aligned:
+        return decoded_store(cache, records, spec, workers=workers, progress=progress)
+    return aligned_store(cache, records, spec, workers=workers, progress=progress, border=border)
 
 
 def _first(left_out: Sequence[LeftOut]) -> str:
