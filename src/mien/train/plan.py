@@ -40,7 +40,7 @@ class Plan:
     Attributes:
         parameters: numbers of the network, and how many of them learn.
         trained: see parameters.
-        people: classes.
+        people: in the data; the virtual ones count in what is needed, too.
         pictures: of an epoch.
         processes: how many share the batch and the classes.
         batch: pictures in a step, over all processes.
@@ -103,7 +103,8 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     """
     people, pictures = _counted(config.data)
     settings, _ = fitted(config.data, people=people, pictures=pictures, processes=processes)
-    config, people = replace(config, data=settings), people * (1 + virtual_each(settings.virtual_people, people))
+    config = replace(config, data=settings)
+    classes = people * (1 + virtual_each(settings.virtual_people, people))
     if config.data.batch % processes:
         raise InputError(f"data.batch: expected a multiple of {processes} processes, got {config.data.batch}")
     device = local_device(config.loop.device)
@@ -112,7 +113,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
         torch.set_num_threads(config.loop.threads)
     program = memory_in_use()
     network = made_network(config.network, config.loop.seed).to(device)
-    probe = _Probe(config, network, device, people)
+    probe = _Probe(config, network, device, classes)
     counts = [p.numel() for p in network.parameters()]
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     state = _bytes(network.state_dict().values())
@@ -121,14 +122,14 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     kept = _FLOAT * (2 if config.optimizer.name == "adamw" else int(config.optimizer.momentum > 0))
     steps = max(pictures // config.data.batch, 1)
     share = config.data.batch // processes
-    step_seconds = share * probe.seconds_a_picture + share * probe.head_seconds(people / processes)
+    step_seconds = share * probe.seconds_a_picture + share * probe.head_seconds(classes / processes)
     free = available_memory(device)
     available = None if free is None else free // (processes if device.type == "cpu" else 1)
     needs: dict[str, int] = {
         "network": state * copies + casts,
         "gradients": trained * _FLOAT,
         "optimizer": trained * kept,
-        "head": _head_bytes(config, probe.stepper.objective, people, processes, kept),
+        "head": _head_bytes(config, probe.stepper.objective, classes, processes, kept),
         "activations": round(probe.activations * at_once),
     }
     held = program if device.type == "cpu" else 0
