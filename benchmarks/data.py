@@ -330,7 +330,7 @@ def measure_ray(folder: Path, photos: int, rounds: int, work: Path) -> dict:
     import ray
 
     from mien.prepare.cropping_cut import CropOptions, Cutter, Photo
-    from mien.prepare.ray_pipeline import Cluster
+    from mien.prepare.ray_pipeline import Cluster, start_local
     from mien.recognizer import Recognizer
 
     source = some_photos(folder, photos, work / "ray-in")
@@ -339,7 +339,7 @@ def measure_ray(folder: Path, photos: int, rounds: int, work: Path) -> dict:
     cutter = Cutter(options=CropOptions())
     rates: dict[int, list[float]] = {1: [], 2: []}
     whole: dict[int, list[float]] = {1: [], 2: []}
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    start_local(num_cpus=2)
     for number in range(rounds):
         for workers in ((1, 2), (2, 1))[number % 2]:
             cluster = Cluster(

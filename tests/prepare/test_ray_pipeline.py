@@ -1,6 +1,7 @@
 """The same work on a local Ray cluster gives the same bytes, also when a worker is killed."""
 
 import functools
+import gc
 import importlib.util
 import os
 import signal
@@ -10,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mien.errors import InputError
 from mien.prepare.cropping import CropOptions, crop
 from mien.prepare.embed_folder import embed_folder
 from mien.prepare.manifest import read_manifest
-from mien.prepare.ray_pipeline import Cluster
+from mien.prepare.ray_pipeline import Cluster, start_local
 from mien.recognizer import Recognizer
 
 if importlib.util.find_spec("ray") is None:
@@ -53,9 +55,31 @@ def cluster():
     import ray
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    start_local(num_cpus=2)
     yield functools.partial(Cluster, address="local", workers=2, shard=4)
     ray.shutdown()
+    gc.collect()  # what Ray leaves open is told here, where it is expected, and not in a later test
+
+
+def test_a_cluster_that_is_late_is_started_again(monkeypatch):
+    import ray
+
+    starts = []
+
+    def late(**options):
+        starts.append(options)
+        if len(starts) < 3:
+            raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    start_local(num_cpus=2)
+    assert [o["num_cpus"] for o in starts] == [2, 2, 2]
+    starts[:] = []
+    monkeypatch.setattr(ray, "init", lambda **_: (starts.append(1), 1 / 0))
+    with pytest.raises(InputError, match="did not start"):
+        start_local()
+    assert len(starts) == 3
 
 
 @pytest.fixture(scope="module")

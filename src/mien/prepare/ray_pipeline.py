@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import pickle
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
     from mien.recognizer import Recognizer
 
-__all__ = ["Cluster", "chunk_for", "cluster_of"]
+__all__ = ["Cluster", "chunk_for", "cluster_of", "start_local"]
 
+_log = logging.getLogger(__name__)
+
+_STARTS: Final = 3  # attempts at a local cluster
 _SHARD: Final = 64  # photos a task: some tenths of a second of work, so that a dead worker costs little
 _CHUNKS: Final = 24  # of a short run: enough to share the work evenly
 _SHARDS_AT_ONCE: Final = 1024  # described to the cluster at a time, so that millions of photos are never in its memory
@@ -123,19 +127,40 @@ def _ray() -> Any:  # noqa: ANN401 - a module
         raise MissingExtraError("work on a Ray cluster", "ray") from error
 
 
+def start_local(**options: Any) -> None:  # noqa: ANN401 - Ray's own options
+    """Start a cluster of this machine alone.
+
+    Ray gives its node 30 seconds to start, and a busy machine may need longer: it is tried again before it has failed.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        InputError: it did not start in any of the attempts.
+    """
+    ray = _ray()
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(address="local", include_dashboard=False, logging_level="error", log_to_driver=False, **options)
+        except Exception as error:  # Ray raises a bare Exception when its node is late
+            ray.shutdown()
+            if left:
+                _log.warning("Ray's node did not start (%s); trying again", error)
+                continue
+            raise InputError(
+                f"--ray local: Ray did not start on this machine ({error}); try again, or without --ray"
+            ) from error
+        return
+
+
 def _connect(address: str) -> bool:
     """Join the cluster; whether it was this call that did."""
     ray = _ray()
     if ray.is_initialized():
         return False
-    local = address == "local"
+    if address == "local":
+        start_local()
+        return True
     try:
-        ray.init(
-            address="local" if local else address,
-            include_dashboard=False if local else None,
-            logging_level="warning",
-            log_to_driver=False,
-        )
+        ray.init(address=address, logging_level="warning", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"--ray {address}: no Ray cluster answers there ({error})") from error
     return True
