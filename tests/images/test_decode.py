@@ -68,7 +68,8 @@ def test_a_path_that_wants_the_bytes_gets_them_and_no_other_does(tmp_path):
         def __fspath__(self):
             return str(self.path)
 
-        def see(self, content):
+        def see(self, content, status):
+            assert status.st_size == len(content)
             self.contents.append(content)
 
     for name, content in (("good.png", encoded("PNG")), ("bad.png", b"no picture")):

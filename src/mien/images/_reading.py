@@ -41,8 +41,8 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def read_file(path: str, name: str, max_bytes: int) -> bytes:
-    """Read a regular file of at most `max_bytes`.
+def read_file(path: str, name: str, max_bytes: int) -> tuple[bytes, os.stat_result]:
+    """Read a regular file of at most `max_bytes`; its content, and what the system knew of it at that moment.
 
     Raises:
         ImageError: it is a URL, missing, not a regular file, unreadable, too large or empty.
@@ -64,7 +64,7 @@ def read_file(path: str, name: str, max_bytes: int) -> bytes:
         raise ImageError(name, f"is not a possible file name ({error})") from error
 
 
-def _read_regular(path: str, name: str, max_bytes: int) -> bytes:
+def _read_regular(path: str, name: str, max_bytes: int) -> tuple[bytes, os.stat_result]:
     # Look before opening, for opening a device may act on it; look again after, for it may have been exchanged.
     _refuse_unless_regular(os.stat(path), name)  # noqa: PTH116 (Path() would change the name)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -73,7 +73,7 @@ def _read_regular(path: str, name: str, max_bytes: int) -> bytes:
         _refuse_unless_regular(status, name)
         if status.st_size > max_bytes:
             raise ImageError(name, f"holds {status.st_size} bytes, expected at most {max_bytes}")
-        return _read_all(file.read, name, max_bytes, status.st_size + 1)
+        return _read_all(file.read, name, max_bytes, status.st_size + 1), status
 
 
 def _refuse_unless_regular(status: os.stat_result, name: str) -> None:

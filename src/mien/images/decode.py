@@ -89,7 +89,8 @@ def decode(
     Args:
         source: one of
             a path (found under either Unicode normal form, NFC or NFD; must be a regular file); if it is an object
-            with a method `see`, that is called with the file's bytes, so that a checksum needs no second reading;
+            with a method `see`, that is called with the file's bytes and its `os.stat_result`, so that a checksum needs
+            no second reading;
             the bytes of a picture file;
             a binary file object, read from where it stands to its end;
             an array: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA of uint8, uint16, or float from 0 to 1
@@ -126,9 +127,9 @@ def decode(
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = _bytes_of(source, name, max_bytes)
     elif isinstance(source, (str, os.PathLike)):
-        data = read_file(os.fsdecode(source), name, max_bytes)
+        data, status = read_file(os.fsdecode(source), name, max_bytes)
         if see := getattr(source, "see", None):
-            see(data)
+            see(data, status)
     elif callable(read := getattr(source, "read", None)):
         data = read_stream(read, name, max_bytes)
     else:

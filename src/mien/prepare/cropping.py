@@ -17,7 +17,7 @@ from mien.prepare.cropping_cut import Choice, CropOptions, Cutter, Photo, Piece,
 from mien.prepare.cropping_folder import BLOCK, chosen_by_folder
 from mien.prepare.cropping_past import Past
 from mien.prepare.cropping_writing import Crop, Cropped, Writer
-from mien.prepare.manifest import Manifest, stamp
+from mien.prepare.manifest import Manifest
 from mien.prepare.places import Naming, Shelter
 from mien.prepare.ray_pipeline import chunk_for
 
@@ -160,7 +160,7 @@ class _Standing:
             return
         self._done = bytearray(len(self._photos))
         for i, photo in enumerate(self._named()):
-            decision = self._past.standing(photo)
+            decision = self._past.standing(photo.look())
             if decision is not None:
                 self._done[i] = 1
                 self.todo -= 1
@@ -188,13 +188,9 @@ class _Standing:
     def _named(self) -> Iterator[Photo]:
         naming, base = Naming([self._root]), os.path.join(self._root, "")  # noqa: PTH118
         for path in self._photos:
-            try:
-                marks = stamp(path)
-            except (OSError, ValueError):
-                marks = {}
             text = os.fspath(path)
             name = text[len(base) :] if text.startswith(base) else path.name
-            yield Photo(path, name if os.sep == "/" else name.replace(os.sep, "/"), naming.name(path), marks)
+            yield Photo(path, name if os.sep == "/" else name.replace(os.sep, "/"), naming.name(path))
 
 
 def _drafts(

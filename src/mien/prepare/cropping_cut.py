@@ -6,6 +6,7 @@ detector.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ import numpy as np
 from mien.embed.views import CHIP, DETECTOR_TEMPLATE
 from mien.errors import ImageError, InputError, MienError
 from mien.images import ARCFACE_112, aligned_crops, encode, loose_crops
+from mien.prepare.manifest import marks_of, stamp
 from mien.types import Faces, Image
 
 if TYPE_CHECKING:
@@ -104,7 +106,8 @@ class Photo:
         path: the file.
         name: relative to the source folder, with forward slashes.
         place: relative to the output folder, where its one crop belongs.
-        marks: size and time of change, see `mien.prepare.manifest.stamp`; empty when the file cannot be looked at.
+        marks: size and time of change, see `mien.prepare.manifest.stamp`; of the moment when the file was read, once it
+            was. Empty when nobody has looked at it, or it cannot be looked at.
         todo: False for one that is only compared with.
         sha256: of the file as it was decoded; "" before.
     """
@@ -112,7 +115,7 @@ class Photo:
     path: Path
     name: str
     place: str
-    marks: dict[str, int]
+    marks: dict[str, int] = field(default_factory=dict)
     todo: bool = True
     sha256: str = field(default="", init=False, compare=False)
 
@@ -120,10 +123,17 @@ class Photo:
         """The file's path."""
         return os.fspath(self.path)
 
-    def see(self, content: bytes) -> None:
-        """Take the checksum of the file's content; `mien.images.decode` hands it over."""
+    def see(self, content: bytes, status: os.stat_result) -> None:
+        """Take the checksum of the file's content, and its marks; `mien.images.decode` hands them over."""
         if self.todo:
             object.__setattr__(self, "sha256", hashlib.sha256(content).hexdigest())
+            object.__setattr__(self, "marks", marks_of(status))
+
+    def look(self) -> Photo:
+        """Take the marks of the file, where it can be looked at; itself."""
+        with contextlib.suppress(OSError, ValueError):
+            object.__setattr__(self, "marks", stamp(self.path))
+        return self
 
     def numbered(self, mark: str) -> str:
         """`place` with a mark between stem and suffix."""
@@ -212,7 +222,7 @@ class Cutter:
             return Piece(photo=photo, found=len(analysis.faces), error=error)
 
     def _cut(self, photo: Photo, analysis: Analysis) -> Piece:
-        content = (photo.sha256 or content_sha256(photo.path)) if photo.todo else ""
+        content = (photo.sha256 or content_sha256(photo.look().path)) if photo.todo else ""
         count = len(analysis.faces)
         found: dict[str, Any] = {"photo": photo, "sha256": content, "found": count}
         if not count or analysis.image is None:

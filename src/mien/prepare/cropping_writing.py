@@ -142,6 +142,8 @@ class Writer:
 
     def _failed(self, piece: Piece, error: MienError) -> Draft:
         reason = str(getattr(error, "reason", error))
+        if not piece.photo.marks:  # it could not even be read
+            piece.photo.look()
         known = self._past.failed_so(piece.photo, reason)
         entry = None if known else {**_of(piece.photo), "decision": "failed", "error": reason}
         return Draft(Cropped(piece.photo.path, "failed", faces=piece.found, error=error), entry)

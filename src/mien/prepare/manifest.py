@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import IO, Self
 
-__all__ = ["Entry", "Manifest", "read_manifest", "stamp"]
+__all__ = ["Entry", "Manifest", "marks_of", "read_manifest", "stamp"]
 
 Entry: TypeAlias = dict[str, Any]
 """One line: plain JSON values."""
@@ -40,7 +40,11 @@ def stamp(path: Path) -> dict[str, int]:
     Raises:
         OSError: there is no such file.
     """
-    status = path.stat()
+    return marks_of(os.stat(path))  # noqa: PTH116 - half the time of Path.stat, once a photo
+
+
+def marks_of(status: os.stat_result) -> dict[str, int]:
+    """As `stamp`, of a file that was looked at."""
     return {"size": status.st_size, "modified": status.st_mtime_ns}
 
 
