@@ -146,6 +146,10 @@ class _Distiller:
         seed = config.loop.seed
         seed_everything(seed, processes.rank)
         network = made_network(config.network, seed)
+        if not network.fitted:
+            raise InputError(
+                f"network: {network.name} is fitted to people before it learns, which only a training does"
+            )
         check_pairs(config)
         self.teacher = open_embedder(settings.teacher, settings.preset, threads=config.loop.threads)
         self.data = opened_data(config.data, network.spec, display.progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -71,6 +71,11 @@ class Processes:
         held: list[Any] = [None] * self.world
         dist.all_gather_object(held, value, self.group)
         return held
+
+    def copied(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by the first process's."""
+        for tensor in tensors if self.group is not None else ():
+            dist.broadcast(tensor, 0, self.group)
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace tensors by their means over the processes, so that what is equal stays equal to the bit."""

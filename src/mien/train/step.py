@@ -124,6 +124,11 @@ class Stepper:
         self._network_weights = [p for p in network.parameters() if p.requires_grad]
         self._head_weights = [p for p in objective.parameters() if p.requires_grad]
 
+    def restart_average(self) -> None:
+        """Begin the mean of the weights at those that the network has now."""
+        if self.average is not None:
+            self.average = WeightAverage(self.network, self.average.decay)
+
     def train(self) -> None:
         """Training mode, save for frozen stages."""
         self.network.train()

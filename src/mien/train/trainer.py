@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
 import time
@@ -49,6 +50,9 @@ from mien.train.step import Stepper, autocast_of, network_input
 __all__ = ["TrainResult", "train"]
 
 _LEFT_S: Final = 5.0  # the time left is told once so much has passed
+_FITTED_TO: Final = 20_000  # pictures, at most, that a closed form is fitted to
+_FITTED_TURNS: Final = 4  # times over, of a small set: each time changed in another way
+_PLACING: Final = frozenset({"flip", "move", "turn", "most_shift", "most_scale", "most_turn"})  # changes of place
 
 
 def train(
@@ -134,6 +138,7 @@ class _Trainer:
         self._tell_start()
         found = self.keeper.newest()
         if found is None:
+            self._fit()
             self._class_means()
         self.at = at = found or Position()
         self.records = (
@@ -161,6 +166,23 @@ class _Trainer:
             f"{self.stepper.precision} on {self.processes.device.type}, {self.processes.world} process"
             f"{'' if self.processes.world == 1 else 'es'}"
         )
+
+    def _fit(self) -> None:
+        """Fit what the network fits in closed form, on the first process, to pictures as training shows them."""
+        network, display = self.stepper.network, self.display
+        if network.fitted:
+            return
+        wanted = min(_FITTED_TO, _FITTED_TURNS * len(self.data))
+        if self.processes.first:
+            # Moved and turned, for landmarks err; but no blur or cover, which would pass for what people differ in.
+            augment = {name: value for name, value in self.config.data.augment.items() if name in _PLACING}
+            config = replace(self.config, data=replace(self.config.data, augment=augment))
+            with made_batches(config, self.data, Processes(0, 1, self.processes.device)) as batches:
+                shown = ((b.pictures, b.labels) for epoch in itertools.count() for b in batches.epoch(epoch))
+                network.fit(shown, wanted, lambda done: display.progress("Fitting the filters' views", done, wanted))
+            display.say(f"filters' views fitted to {wanted:,} pictures")
+        self.processes.copied(p.data for p in network.parameters() if not p.requires_grad)
+        self.stepper.restart_average()
 
     @torch.no_grad()
     def _class_means(self) -> None:

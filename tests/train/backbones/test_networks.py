@@ -28,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dlib-resnet29": {"size": 103, "affine": "kept"},
     "densenet121": {"size": 32, "dim": 16, "colour": "grey"},
     "mobilenetv2": {"size": 32, "dim": 16, "colour": "bgr"},
+    "filters:iresnet-quick": {"size": 48, "dim": 16, "trunk_size": 32, "view_dim": 8, "trunk_options": THIN},
     "timm:mobilenetv3_small_050": {"size": 32, "dim": 16},
     "timm:vit_tiny_patch16_224": {"size": 32, "dim": 16, "colour": "grey"},
 }

@@ -29,6 +29,12 @@ CASES = {
         "optimizer": {"name": "adamw", "lr": 0.002, "accumulate": 2},
         "data": {"sampler": {"name": "pk", "people": 3, "each": 4}},
     },
+    "beside filters": {
+        "network": {"name": "filters:iresnet-small", "size": 48, "options": {
+            "trunk_size": 32, "view_dim": 4,
+            "trunk_options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}}},
+        "optimizer": {"lr": 0.05, "ema": 0.9},
+    },
     "center loss": {"loss": {"name": "center", "options": {"weight": 0.01}}},
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -74,6 +74,20 @@ class Backbone(nn.Module):
         """
         features: Tensor = self(pictures)
         return features
+
+    @property
+    def fitted(self) -> bool:
+        """Whether everything that is fitted in closed form before training has been; so unless a network says no."""
+        return True
+
+    def fit(self, shown: Iterable[tuple[Tensor, Tensor]], pictures: int, tell: Callable[[int], None]) -> None:
+        """Fit what is fitted in closed form.
+
+        Args:
+            shown: uint8 pictures (B, size, size, C) as they are shown in training, and whose they are, int64 (B,).
+            pictures: how many to take.
+            tell: called with how many were seen.
+        """
 
     def load_weights(self, weights: str) -> None:
         """Load a released file, a folder or file of `save_network`, or weights that the network knows by name.

@@ -69,11 +69,16 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
 )
 _ALIASES: Final[Mapping[str, str]] = MappingProxyType({"resnet20": "sphereface20", "resnet36": "sphereface36"})
 _TIMM: Final = "timm:"
+_FILTERS: Final = "filters:"
 _START_ONLY: Final = ("pretrained",)  # how weights begin; not what the network is, so not saved with it
 
 
 def names() -> tuple[str, ...]:
-    """What `build` knows; besides these, ``timm:NAME`` for any model of timm."""
+    """What `build` knows.
+
+    Besides these, ``timm:NAME`` for any model of timm, and ``filters:NAME`` for any of all those beside fixed filters
+    (see [FilterViews][mien.train.backbones.filter_views.FilterViews]).
+    """
     return (*_KINDS, *_ALIASES)
 
 
@@ -90,7 +95,7 @@ def build(
     """Make a network, in training mode.
 
     Args:
-        name: one of `names`, or ``timm:NAME``.
+        name: one of `names`, ``timm:NAME``, or ``filters:`` before one of those.
         dim: numbers an embedding; None for the network's own.
         size: side of the picture; None for the network's own.
         weights: a file of released weights, a folder of [save_network][mien.train.backbones.save_network], or a name
@@ -106,7 +111,7 @@ def build(
     """
     kind = _kind(name)
     maker: type[Backbone] = getattr(importlib.import_module(f"{__package__}.{kind.module}"), kind.maker)
-    known = [key for key in inspect.signature(maker).parameters if key not in ("dim", "size", "timm_name")]
+    known = [key for key in inspect.signature(maker).parameters if key not in ("dim", "size", "timm_name", "trunk")]
     for key, value in options.items():
         if key not in known:
             raise InputError(f"{name}: options: expected one of {', '.join(known)}; got {key!r}")
@@ -133,8 +138,14 @@ def build(
 def _kind(name: str) -> _Kind:
     if isinstance(name, str) and name.startswith(_TIMM):
         return _Kind("timm_model", "TimmModel", {"timm_name": name.removeprefix(_TIMM)})
+    if isinstance(name, str) and name.startswith(_FILTERS):
+        trunk = name.removeprefix(_FILTERS)
+        if trunk.startswith(_FILTERS):
+            raise InputError(f"network: expected {_FILTERS} once, got {name[:80]!r}")
+        _kind(trunk)
+        return _Kind("filter_views", "FilterViews", {"trunk": trunk})
     try:
         return _KINDS[_ALIASES.get(name, name)]
     except (KeyError, TypeError):
-        known = ", ".join((*names(), f"{_TIMM}NAME"))
+        known = ", ".join((*names(), f"{_TIMM}NAME", f"{_FILTERS}NAME"))
         raise InputError(f"network: expected one of {known}; got {name!r}") from None

@@ -1,0 +1,226 @@
+"""Filters beside a network: against plain loops, on light, on people never seen, saved, exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import scipy.signal
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+import torch.nn.functional as F  # noqa: E402
+
+from mien.errors import InputError, ModelFileError  # noqa: E402
+from mien.train.backbones import build, load_network, save_network  # noqa: E402
+from mien.train.backbones.filter_views import GaborView, part  # noqa: E402
+
+OPTIONS = {
+    "size": 96,
+    "dim": 16,
+    "trunk_size": 32,
+    "view_dim": 12,
+    "trunk_options": {"widths": [8, 8, 16, 16], "blocks": [1, 1, 1, 1]},
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build("filters:iresnet-quick", **OPTIONS).eval()
+
+
+def pictures(people: int, each: int, seed: int = 0, side: int = 96):
+    """uint8 (N, side, side, 3): a smooth pattern each, moved a little, under other light, with noise."""
+    draw = np.random.default_rng(seed)
+    made = []
+    for _ in range(people):
+        pattern = draw.integers(0, 255, (9, 9)).astype(np.uint8)
+        for _ in range(each):
+            x, y = draw.normal(0, 1.0, 2)
+            big = cv2.resize(pattern, (side, side), interpolation=cv2.INTER_CUBIC)
+            moved = cv2.warpAffine(big, np.array([[1.0, 0, x], [0, 1, y]]), (side, side), borderMode=cv2.BORDER_REFLECT)
+            lit = moved * draw.uniform(0.5, 1.0) + draw.uniform(0, 60) + draw.normal(0, 12, moved.shape)
+            made.append(np.repeat(np.clip(lit, 0, 255).astype(np.uint8)[..., None], 3, 2))
+    return torch.from_numpy(np.stack(made)), torch.arange(people).repeat_interleave(each)
+
+
+def shown(pixels):
+    return (pixels.permute(0, 3, 1, 2).float() - 127.5) / 127.5
+
+
+def test_features_of_the_first_octave_are_those_of_plain_loops() -> None:
+    view = GaborView(4, 1.0, 0.0)
+    grey = np.random.default_rng(1).uniform(0, 255, (80, 80))
+    found = view.features(torch.tensor(grey, dtype=torch.float32)[None, None])[0].numpy().reshape(3, 16, 10, 10)[0]
+
+    def near(x):  # means over 21 x 21 pixels, mirrored at the border
+        return scipy.signal.convolve(np.pad(x, 10, mode="reflect"), np.full((21, 21), 1 / 441), mode="valid")
+
+    x = grey - near(grey)
+    x = x / (np.sqrt(near(x * x)) + 6)
+    padded = np.pad(x, 5, mode="reflect")
+    for wave, length in enumerate((4.0, 4.0 * 2**0.5)):
+        for turn in (0, 3, 6):
+            kernel = np.zeros((11, 11), complex)
+            for i in range(11):
+                for j in range(11):
+                    u, v, sigma = j - 5, i - 5, 0.375 * length
+                    along = u * np.cos(np.pi * turn / 8) + v * np.sin(np.pi * turn / 8)
+                    kernel[i, j] = np.exp(-(u * u + v * v) / (2 * sigma**2)) * np.exp(2j * np.pi * along / length)
+            bell = np.abs(kernel)
+            kernel = (kernel - bell * kernel.real.sum() / bell.sum()) / bell.sum()
+            waves = scipy.signal.correlate(padded, kernel.conj(), mode="valid")[::2, ::2]
+            cells = np.abs(waves).reshape(10, 4, 10, 4).mean((1, 3))
+            np.testing.assert_allclose(found[8 * wave + turn], np.sqrt(cells), atol=2e-3)
+
+
+def test_light_and_contrast_hardly_matter() -> None:
+    view = GaborView(4, 0.8, 0.0)
+    grey = shown(pictures(1, 1, seed=5)[0])[:, :1] * 60 + 110
+    plain, dim, bright = (view.features(x) for x in (grey, 0.6 * grey, 1.2 * grey + 20))
+    assert F.cosine_similarity(plain, dim).item() > 0.995
+    assert F.cosine_similarity(plain, bright).item() > 0.995
+
+
+@pytest.mark.parametrize("value", [0.0, 255.0])
+def test_a_flat_picture_is_no_trouble(value: float) -> None:
+    features = GaborView(4, 0.5, 0.1).features(torch.full((2, 1, 112, 112), value))
+    assert torch.isfinite(features).all()
+    assert features.max() < 0.1
+
+
+@pytest.fixture(scope="module")
+def fitted(network):
+    seen: list[int] = []
+    found, labels = pictures(24, 6)
+    batches = [(found[i : i + 48], labels[i : i + 48]) for i in range(0, len(found), 48)]
+    before = {key: value.clone() for key, value in network.trunk.state_dict().items()}
+    assert not network.fitted
+    network.fit(iter(batches), 144, seen.append)
+    assert seen == [48, 96, 144]
+    assert network.fitted
+    assert all(torch.equal(before[key], value) for key, value in network.trunk.state_dict().items())
+    return network
+
+
+def test_views_tell_people_apart_whom_they_never_saw(fitted) -> None:
+    strangers, labels = pictures(12, 5, seed=9)
+    x = shown(strangers)
+    grey = (x.mean(1, keepdim=True) * 127.5) + 127.5
+    for view in fitted.views:
+        rows = view(grey)
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))
+        cosines = rows @ rows.T
+        same = labels[:, None] == labels[None]
+        least = torch.quantile(cosines[same & ~torch.eye(len(rows), dtype=torch.bool)], 0.05)
+        assert least > torch.quantile(cosines[~same], 0.95)
+
+
+def test_cosines_are_mixed_by_weight(fitted) -> None:
+    x = shown(pictures(2, 2, seed=4)[0])
+    with torch.no_grad():
+        whole = F.normalize(fitted.test_features(x), dim=1)
+        learned = F.normalize(fitted.trunk.test_features(fitted._shown(x)), dim=1)
+        grey = (0.299 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2])[:, None] * 127.5 + 127.5
+        views = [view(grey) for view in fitted.views]
+    assert whole.shape == (4, fitted.test_dim) == (4, 16 + 3 * 12)
+    mixed = learned @ learned.T + sum(0.25 * view @ view.T for view in views)
+    torch.testing.assert_close(whole @ whole.T, mixed / 1.75, atol=1e-4, rtol=0)
+
+
+def test_training_is_the_trunk_alone() -> None:
+    network = build("filters:iresnet-quick", **OPTIONS)
+    rows = network(shown(pictures(2, 4)[0]))
+    assert rows.shape == (8, 16)
+    rows.square().sum().backward()
+    assert all(p.grad is None for view in network.views for p in view.parameters())
+    assert all(p.grad is not None for p in network.trunk.parameters() if p.requires_grad)
+
+
+def test_the_trunk_sees_its_own_template(network) -> None:
+    """Eyes that lie where the whole picture's template has them come to lie where the trunk's has them."""
+    spots = torch.zeros(1, 3, 96, 96)
+    for x, y in network.spec.template[:2]:
+        spots[0, :, round(y), round(x)] = 1.0
+    seen = network._shown(spots)[0, 0]
+    for x, y in network.trunk.spec.template[:2]:
+        half = seen[:, :16] if x < 16 else seen[:, 16:]
+        row, column = divmod(int(half.argmax()), 16)
+        assert abs(row - y) <= 1.2
+        assert abs(column + (0 if x < 16 else 16) - x) <= 1.2
+
+
+def test_another_normalisation_of_the_trunk_is_kept() -> None:
+    network = build("filters:mobilenetv2", size=64, dim=8, trunk_size=64, view_dim=4, closer=1.0).eval()
+    pixels, _ = pictures(1, 2, side=64)
+    spec = network.trunk.spec
+    wanted = (pixels.permute(0, 3, 1, 2).float() - torch.tensor(spec.mean).view(1, 3, 1, 1)) / torch.tensor(
+        spec.std
+    ).view(1, 3, 1, 1)
+    assert network._share == 1.0
+    torch.testing.assert_close(network._shown(shown(pixels)), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_saved_and_read_again(fitted, tmp_path: Path) -> None:
+    save_network(fitted, tmp_path / "net")
+    again = load_network(tmp_path / "net")
+    x = shown(pictures(2, 2, seed=7)[0])
+    with torch.no_grad():
+        assert torch.equal(again.test_features(x), fitted.test_features(x))
+    assert again.fitted
+    assert again.name == "filters:iresnet-quick"
+
+
+def test_the_graph_gives_the_same(fitted) -> None:
+    pytest.importorskip("onnxscript", reason="needs onnxscript: pip install 'mien[train]'")
+    from mien.train.export.graph import check_graph, to_onnx
+
+    agreement = check_graph(to_onnx(fitted), fitted, pictures(3, 2, seed=8)[0].numpy())
+    assert agreement.good, agreement
+
+
+def test_parts_lie_inside() -> None:
+    x = torch.arange(100.0).view(1, 1, 10, 10)
+    assert part(x, 1.0, 0.0).shape[-1] == 10
+    assert part(x, 0.5, 0.25)[0, 0, -1, 0] == 92  # the lowest rows, in the middle
+    assert part(x, 0.5, 0.0)[0, 0, 0, 0] == 22
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"views": []},
+        {"views": [[0.5]]},
+        {"views": [[0.5, 0.3]]},
+        {"views": [[1.5, 0.0]]},
+        {"views": [[0.5, 0.0]] * 17},
+        {"view_dim": 0},
+        {"view_weight": 0.0},
+        {"trunk_options": {"weights": "default"}},
+        {"trunk_options": {"dim": 3}},
+        {"trunk_options": {"unknown": 3}},
+        {"closer": 9.0},
+    ],
+)
+def test_settings_that_make_no_sense(options) -> None:
+    with pytest.raises(InputError, match="expected"):
+        build("filters:iresnet-quick", **options)
+
+
+@pytest.mark.parametrize("name", ["filters:", "filters:unknown", "filters:filters:iresnet18", "filters:resface18"])
+def test_trunks_that_are_none(name: str) -> None:
+    with pytest.raises(InputError, match="expected"):
+        build(name)
+
+
+def test_a_file_that_asks_for_other_files_is_refused(network, tmp_path: Path) -> None:
+    save_network(network, tmp_path)
+    path = tmp_path / "network.safetensors"
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].replace(b'\\"widths\\"', b'\\"weights\\"')
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
+    with pytest.raises(ModelFileError):
+        load_network(tmp_path)
