@@ -152,10 +152,10 @@ def softmax_then_triplet() -> TrainConfig:
 
 
 def small_cpu() -> TrainConfig:
-    """A small iResNet on 64 x 64 pixels, CosFace, 24 virtual people to a real one: some hundred people."""
+    """A small iResNet beside fixed filters, CosFace, 24 virtual people to a real one: some hundred people."""
     return TrainConfig(
         recipe="small-cpu",
-        network=NetworkConfig(name="iresnet-quick"),
+        network=NetworkConfig(name="filters:iresnet-quick"),
         data=DataConfig(
             batch=128,
             workers=1,
@@ -172,7 +172,7 @@ def small_cpu() -> TrainConfig:
             margin_warm_up=0.3,
         ),
         optimizer=OptimizerConfig(lr=0.05, nesterov=True, weight_decay=5e-4, clip=20.0, ema=0.996),
-        schedule=ScheduleConfig(epochs=33, warm_up=0.5, name="cosine", least=0.04),
+        schedule=ScheduleConfig(epochs=28, warm_up=0.5, name="cosine", least=0.04),
         measure=MeasureConfig(epochs=4),
     )
 
