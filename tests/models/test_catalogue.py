@@ -11,19 +11,6 @@ from mien.errors import CardError, InputError, LicenceError, NotFoundError
 from mien.models import catalogue
 from mien.models.packaged import PACKAGED
 
-MINE = """
-name = "{name}"
-title = "Mine"
-task = "embedder"
-family = "aligned"
-licence = "MIT"
-commercial_use = true
-input = {{ size = [112, 112], colour = "bgr" }}
-alignment = {{ template = "arcface-112" }}
-output = {{ dimension = 64, metric = "cosine" }}
-files = [{{ name = "mine.onnx" }}]
-"""
-
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
@@ -102,24 +89,24 @@ def test_an_unknown_use_is_refused():
         catalogue.require_licence(catalogue.get("mtcnn"), "research")
 
 
-def test_a_users_card_is_found_by_name_and_by_path(folder):
+def test_a_users_card_is_found_by_name_and_by_path(folder, embedder_card):
     path = folder / "mine.toml"
-    path.write_text(MINE.format(name="mine"))
+    path.write_text(embedder_card("mine"))
     assert catalogue.names()[-1] == "mine"
     assert catalogue.names("embedder")[-1] == "mine"
     assert catalogue.get("mine") == catalogue.get(path) == catalogue.get(str(path))
 
 
-def test_a_users_card_must_be_called_like_its_file(folder):
-    (folder / "mine.toml").write_text(MINE.format(name="other"))
+def test_a_users_card_must_be_called_like_its_file(folder, embedder_card):
+    (folder / "mine.toml").write_text(embedder_card("other"))
     with pytest.raises(CardError, match=r"expected 'mine'.*got 'other'"):
         catalogue.get("mine")
 
 
 @pytest.mark.parametrize("by_path", [False, True])
-def test_a_users_card_cannot_pass_for_a_shipped_model(folder, by_path):
+def test_a_users_card_cannot_pass_for_a_shipped_model(folder, by_path, embedder_card):
     path = folder / "sface.toml"
-    path.write_text(MINE.format(name="sface"))
+    path.write_text(embedder_card("sface"))
     if by_path:
         with pytest.raises(CardError, match="choose another"):
             catalogue.get(path)
@@ -128,8 +115,8 @@ def test_a_users_card_cannot_pass_for_a_shipped_model(folder, by_path):
         assert "choose another" in str(catalogue.user_cards()[1][0])
 
 
-def test_a_broken_card_does_not_hide_the_others(folder):
-    (folder / "good.toml").write_text(MINE.format(name="good"))
+def test_a_broken_card_does_not_hide_the_others(folder, embedder_card):
+    (folder / "good.toml").write_text(embedder_card("good"))
     (folder / "broken.toml").write_text("name =")
     cards, errors = catalogue.user_cards()
     assert [card.name for card in cards] == ["good"]
@@ -155,28 +142,28 @@ def test_many_threads_may_ask():
     assert all(card == found[0] for card in found)
 
 
-def test_a_folder_is_the_card_in_it(tmp_path, monkeypatch):
+def test_a_folder_is_the_card_in_it(tmp_path, monkeypatch, embedder_card):
     run = tmp_path / "runs" / "x"
     (run / "export").mkdir(parents=True)
     with pytest.raises(NotFoundError, match=r"no card\.toml in this folder.*mien export"):
         catalogue.get(str(run))
-    (run / "card.toml").write_text(MINE.format(name="outer"), encoding="utf-8")
+    (run / "card.toml").write_text(embedder_card("outer"), encoding="utf-8")
     assert catalogue.get(run).name == "outer"
-    (run / "export" / "card.toml").write_text(MINE.format(name="inner"), encoding="utf-8")
+    (run / "export" / "card.toml").write_text(embedder_card("inner"), encoding="utf-8")
     assert catalogue.get(str(run)).name == catalogue.get(run).name == "inner"
     assert catalogue.get(run / "export").name == "inner"
     monkeypatch.chdir(tmp_path)
     assert catalogue.get("runs/x").name == "inner"
 
 
-def test_a_folder_of_a_models_name_does_not_hide_the_model(tmp_path, monkeypatch):
+def test_a_folder_of_a_models_name_does_not_hide_the_model(tmp_path, monkeypatch, embedder_card):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sface").mkdir()
-    (tmp_path / "sface" / "card.toml").write_text(MINE.format(name="other"), encoding="utf-8")
+    (tmp_path / "sface" / "card.toml").write_text(embedder_card("other"), encoding="utf-8")
     assert catalogue.get("sface").name == "sface"
     assert catalogue.get("./sface").name == "other"
     (tmp_path / "thief").mkdir()
-    (tmp_path / "thief" / "card.toml").write_text(MINE.format(name="sface"), encoding="utf-8")
+    (tmp_path / "thief" / "card.toml").write_text(embedder_card("sface"), encoding="utf-8")
     with pytest.raises(CardError, match="name of a model that mien ships"):
         catalogue.get("thief")
 
