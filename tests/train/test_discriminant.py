@@ -40,7 +40,7 @@ def test_as_a_general_eigenvalue_solver_has_it(count: int, size: int, wanted: in
     within, between = scatters(rows, labels)
     within += 0.1 * np.trace(within) / size * np.eye(size)
     values, vectors = scipy.linalg.eigh(between, within)
-    mean, axes = discriminants(rows.clone(), labels, wanted)
+    mean, axes = discriminants(rows, labels, wanted)
     np.testing.assert_allclose(mean.numpy(), rows.double().mean(0).numpy(), atol=1e-5)
     found = axes.double().numpy()
     # White within people, and as much between them as the best axes have: one by one, up to their sign.
@@ -52,9 +52,18 @@ def test_as_a_general_eigenvalue_solver_has_it(count: int, size: int, wanted: in
     assert overlap.min() > 0.999
 
 
+def test_half_precision_is_worked_on_in_single() -> None:
+    rows, labels = people(12, 6, 20)
+    rows = rows.half()
+    (mean, axes), (mean16, axes16) = discriminants(rows.float(), labels, 6), discriminants(rows, labels, 6)
+    assert mean16.dtype == axes16.dtype == torch.float32
+    assert torch.equal(mean, mean16)
+    assert torch.equal(axes, axes16)
+
+
 def test_the_same_twice() -> None:
     rows, labels = people(150, 4, 60)
-    first, second = (discriminants(rows.clone(), labels, 10)[1] for _ in range(2))
+    first, second = (discriminants(rows, labels, 10)[1] for _ in range(2))
     assert torch.equal(first, second)
 
 

@@ -11,7 +11,7 @@ from mien.errors import InputError
 
 __all__ = ["discriminants"]
 
-_ROWS: Final = 4096  # at a time, where a whole copy would double the memory
+_ROWS: Final = 2048  # at a time, where a whole copy would double the memory or more
 _MORE: Final = 32  # directions that are followed besides those that are wanted, for accuracy
 _ROUNDS: Final = 5  # of subspace iteration
 _ROUNDING: Final = 1e-10  # scatter within people, compared with that of their means, that is none
@@ -28,7 +28,7 @@ def discriminants(features: Tensor, labels: Tensor, count: int, *, shrink: float
     most one less than people), the last axes are zeros. Always the same result for the same input on one machine.
 
     Args:
-        features: float32 (N, F); used up: overwritten.
+        features: (N, F) of any floating type; worked on in float32, some rows at a time.
         labels: int64 (N,), any whole numbers.
         count: axes wanted.
         shrink: above 0.
@@ -48,14 +48,18 @@ def discriminants(features: Tensor, labels: Tensor, count: int, *, shrink: float
     total, size = features.shape
     if len(people) < 2 or total <= len(people):
         raise InputError(f"expected two people or more, some with two pictures; got {total} of {len(people)}")
-    mean = features.mean(0)
-    features.sub_(mean)
-    centres = features.new_zeros(len(people), size).index_add_(0, which, features).div_(counts[:, None])
-    within = features.new_zeros(size, size)
-    for start in range(0, total, _ROWS):
-        rows = features[start : start + _ROWS].sub_(centres[which[start : start + _ROWS]])
+    blocks = [slice(start, start + _ROWS) for start in range(0, total, _ROWS)]
+    centres = features.new_zeros(len(people), size, dtype=torch.float32)
+    for block in blocks:
+        centres.index_add_(0, which[block], features[block].float())
+    mean = centres.sum(0).div_(total)
+    centres.div_(counts[:, None])
+    within = centres.new_zeros(size, size)
+    for block in blocks:
+        rows = features[block].float() - centres[which[block]]
         within.addmm_(rows.T, rows)
     within.div_(total - len(people))
+    centres.sub_(mean)
     level = within.diagonal().mean()
     if not torch.isfinite(level) or not torch.isfinite(mean).all():
         raise InputError("expected finite features, got NaN or infinity")
@@ -66,7 +70,7 @@ def discriminants(features: Tensor, labels: Tensor, count: int, *, shrink: float
     # In coordinates in which `within` is white, the directions are those of the centres' largest singular values.
     white = torch.linalg.solve_triangular(root, (centres * counts.sqrt()[:, None]).T, upper=False)
     leading = _leading(white, count)
-    axes = features.new_zeros(size, count)
+    axes = centres.new_zeros(size, count)
     axes[:, : leading.shape[1]] = torch.linalg.solve_triangular(root.T, leading, upper=True)
     return mean, axes
 

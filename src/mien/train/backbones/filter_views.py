@@ -178,28 +178,26 @@ class FilterViews(Backbone):
 
     @torch.no_grad()
     def fit(self, shown: Iterable[tuple[Tensor, Tensor]], pictures: int, tell: Callable[[int], None]) -> None:
-        """Fit the views to pictures and whose they are; a gigabyte for 20,000 pictures.
+        """Fit the views to pictures and whose they are; 0.6 GB for 20,000 pictures, and 0.3 GB to solve.
 
         Raises:
             InputError: fewer than two people, or nobody with two pictures.
         """
-        kept: list[list[Tensor]] = [[] for _ in self.views]
-        labels: list[Tensor] = []
+        kept = [torch.zeros(pictures, len(view.mean), dtype=torch.float16) for view in self._views()]
+        labels = torch.zeros(pictures, dtype=torch.int64)
         count = 0
         for found, people in shown:
-            x = _grey(normalise(found.to(self._views()[0].filters.device), self.spec))
+            some = slice(count, count + len(people[: pictures - count]))
+            x = _grey(normalise(found[: pictures - count].to(self._views()[0].filters.device), self.spec))
             for view, rows in zip(self._views(), kept, strict=True):
-                rows.append(view.features(x).half().cpu())
-            labels.append(people)
-            count += len(people)
-            tell(min(count, pictures))
-            if count >= pictures:
+                rows[some] = view.features(x).half().cpu()
+            labels[some] = people[: pictures - count]
+            count = some.stop
+            tell(count)
+            if count == pictures:
                 break
-        whose = torch.cat(labels) if labels else torch.zeros(0, dtype=torch.int64)
-        for view, rows in zip(self._views(), kept, strict=True):
-            features = torch.cat(rows).float() if rows else torch.zeros(0, len(view.mean))
-            rows.clear()
-            mean, axes = discriminants(features, whose, view.axes.shape[1])
+        for view in self._views():
+            mean, axes = discriminants(kept.pop(0)[:count], labels[:count], view.axes.shape[1])
             view.mean.copy_(mean)
             view.axes.copy_(axes)
 
