@@ -69,11 +69,21 @@ def test_a_cluster_that_is_late_is_started_again(monkeypatch):
     def late(**options):
         starts.append(options)
         if len(starts) < 3:
+            Node()
+
+    class Node:
+        def __init__(self):
             raise Exception("The current node timed out during startup.")
 
+        def kill_all_processes(self, **_):
+            ended.append(len(starts))
+
+    ended: list[int] = []
     monkeypatch.setattr(ray, "init", late)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     start_local(num_cpus=2)
+    assert ended == [1, 2]  # what a late node had started does not go on
     assert [o["num_cpus"] for o in starts] == [2, 2, 2]
     starts[:] = []
     monkeypatch.setattr(ray, "init", lambda **_: (starts.append(1), 1 / 0))

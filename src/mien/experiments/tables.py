@@ -153,7 +153,8 @@ def losses(
     """Train one network under each loss with one budget, and write ``losses.md``, ``losses.json`` and ``losses.png``.
 
     Stopped anywhere, the same call goes on; see [mien.experiments.comparison.compare][]. Losses over pairs take batches
-    of people x pictures; those over pairs only also AdamW at 0.001, for SGD at the recipe's rate collapses them.
+    of people x pictures; those over pairs only also AdamW at 0.001, for SGD at the recipe's rate collapses them. A
+    network beside fixed filters is trained and measured without them, unless the budget's settings name a network.
 
     Args:
         budget: what each gets.
@@ -166,6 +167,9 @@ def losses(
         InputError: an unknown loss, or a budget that makes no sense.
     """
     base = budget.config()
+    if not any(setting.startswith("network.") for setting in budget.settings):
+        # Filters are the same whatever the loss, and would hide what it does.
+        base = replace(base, network=replace(base.network, name=base.network.name.removeprefix("filters:")))
     configs = {}
     for name in names:
         rule = LOSSES.get(name)

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mien.errors import ImageError, InputError, MienError
+from mien.prepare.manifest import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mien.prepare.cropping_cut import Photo, Piece
     from mien.prepare.cropping_past import Past
-    from mien.prepare.manifest import Entry, Manifest
+    from mien.prepare.manifest import Entry, Line, Manifest
     from mien.prepare.places import Shelter
     from mien.types import Face
 
@@ -79,12 +80,12 @@ class Draft:
 
     Attributes:
         cropped: what will be told of it.
-        entry: its line; None where the manifest has it.
+        line: what the manifest will say; None where it has said it.
         moves: hidden name and place of each crop, in the order in which they get their names.
     """
 
     cropped: Cropped
-    entry: Entry | None
+    line: Line | None
     moves: tuple[tuple[str, str], ...] = ()
 
 
@@ -138,19 +139,21 @@ class Writer:
         if crops:
             entry["crops"] = [_record(file, crop) for file, crop in zip(files, crops, strict=True)]
         # The first crop last: while it has no name, the photo is not done.
-        return Draft(Cropped(piece.photo.path, decision, faces=piece.found, crops=crops), entry, tuple(moves[::-1]))
+        return Draft(
+            Cropped(piece.photo.path, decision, faces=piece.found, crops=crops), line_of(entry), tuple(moves[::-1])
+        )
 
     def _failed(self, piece: Piece, error: MienError) -> Draft:
         reason = str(getattr(error, "reason", error))
         if not piece.photo.marks:  # it could not even be read
             piece.photo.look()
         known = self._past.failed_so(piece.photo, reason)
-        entry = None if known else {**_of(piece.photo), "decision": "failed", "error": reason}
-        return Draft(Cropped(piece.photo.path, "failed", faces=piece.found, error=error), entry)
+        line = None if known else line_of({**_of(piece.photo), "decision": "failed", "error": reason})
+        return Draft(Cropped(piece.photo.path, "failed", faces=piece.found, error=error), line)
 
     def there(self, photo: Photo) -> None:
         """Tell of a crop that was there before the manifest."""
-        self.add(Draft(Cropped(photo.path, "there", before=True), {**_of(photo), "decision": "there"}))
+        self.add(Draft(Cropped(photo.path, "there", before=True), line_of({**_of(photo), "decision": "there"})))
 
     def add(self, draft: Draft) -> None:
         """Take a draft, to be brought to the disk for good."""
@@ -171,7 +174,7 @@ class Writer:
                 self._old.discard(place)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place)  # noqa: PTH108
-            self._manifest.add(draft.entry for draft in pending if draft.entry is not None)
+            self._manifest.add(draft.line for draft in pending if draft.line is not None)
             for hidden, place in moves:
                 os.replace(hidden, place)  # noqa: PTH105
         except OSError as error:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from mien.errors import InputError
 from mien.file_lock import file_lock
@@ -22,10 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import IO, Self
 
-__all__ = ["Entry", "Manifest", "marks_of", "read_manifest", "stamp"]
+__all__ = ["Entry", "Line", "Manifest", "line_of", "marks_of", "read_manifest", "stamp"]
 
 Entry: TypeAlias = dict[str, Any]
 """One line: plain JSON values."""
+
+
+class Line(NamedTuple):
+    """An entry as it will be written: made in any thread, and nothing that a garbage collector would have to follow.
+
+    Attributes:
+        content: with its line end.
+        key: of its source as the file that it was; None for a line about no source.
+    """
+
+    content: bytes
+    key: int | None
+
 
 _VERSION: Final = 1
 _LONGEST_LINE: Final = 16 << 20
@@ -113,7 +126,7 @@ class Manifest:
         """Whether a source was done, as the file that it is now; see `stamp`."""
         return _key(source, marks.get("size"), marks.get("modified")) in self._seen
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Iterable[Entry | Line]) -> None:
         """Append lines; they are on the disk when this returns.
 
         Raises:
@@ -123,9 +136,10 @@ class Manifest:
             raise ValueError("the manifest is closed")
         try:
             for entry in entries:
-                self._file.write(f"{_encoded(entry)}\n".encode("utf-8", "surrogatepass"))
-                if "source" in entry:
-                    self._seen.add(_key(entry["source"], entry.get("size"), entry.get("modified")))
+                line = entry if isinstance(entry, Line) else line_of(entry)
+                self._file.write(line.content)
+                if line.key is not None:
+                    self._seen.add(line.key)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -162,6 +176,12 @@ def read_manifest(folder: Path) -> Iterator[Entry]:
                     yield entry
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def line_of(entry: Entry) -> Line:
+    """An entry, ready to be written."""
+    key = _key(entry["source"], entry.get("size"), entry.get("modified")) if "source" in entry else None
+    return Line(f"{_encoded(entry)}\n".encode("utf-8", "surrogatepass"), key)
 
 
 def _parsed(line: bytes, path: Path, number: int) -> Entry:

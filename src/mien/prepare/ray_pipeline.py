@@ -137,10 +137,13 @@ def start_local(**options: Any) -> None:  # noqa: ANN401 - Ray's own options
         InputError: it did not start in any of the attempts.
     """
     ray = _ray()
+    if ray.is_initialized():
+        raise InputError("--ray local: this process has joined a Ray cluster already")
     for left in reversed(range(_STARTS)):
         try:
             ray.init(address="local", include_dashboard=False, logging_level="error", log_to_driver=False, **options)
         except Exception as error:  # Ray raises a bare Exception when its node is late
+            _end_late_node(error)
             ray.shutdown()
             if left:
                 _log.warning("Ray's node did not start (%s); trying again", error)
@@ -149,6 +152,17 @@ def start_local(**options: Any) -> None:  # noqa: ANN401 - Ray's own options
                 f"--ray local: Ray did not start on this machine ({error}); try again, or without --ray"
             ) from error
         return
+
+
+def _end_late_node(error: BaseException) -> None:
+    """End the processes of a node that was late: Ray forgets it, and they would go on beside the next one's."""
+    trace = error.__traceback__
+    while trace is not None:
+        node = trace.tb_frame.f_locals.get("self")
+        if node is not None and hasattr(node, "kill_all_processes"):
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+            return
+        trace = trace.tb_next
 
 
 def _connect(address: str) -> bool:

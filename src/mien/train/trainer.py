@@ -179,7 +179,15 @@ class _Trainer:
             config = replace(self.config, data=replace(self.config.data, augment=augment))
             with made_batches(config, self.data, Processes(0, 1, self.processes.device)) as batches:
                 shown = ((b.pictures, b.labels) for epoch in itertools.count() for b in batches.epoch(epoch))
-                network.fit(shown, wanted, lambda done: display.progress("Fitting the filters' views", done, wanted))
+                try:
+                    network.fit(
+                        shown, wanted, lambda done: display.progress("Fitting the filters' views", done, wanted)
+                    )
+                except InputError as error:
+                    raise InputError(
+                        f"network: the views of {network.name} cannot be fitted to these pictures ({error}); take the "
+                        "network without its filters: --set network.name=NAME"
+                    ) from error
             display.say(f"filters' views fitted to {wanted:,} pictures")
         self.processes.copied(p.data for p in network.parameters() if not p.requires_grad)
         self.stepper.restart_average()

@@ -159,7 +159,6 @@ def test_another_normalisation_of_the_trunk_is_kept() -> None:
     wanted = (pixels.permute(0, 3, 1, 2).float() - torch.tensor(spec.mean).view(1, 3, 1, 1)) / torch.tensor(
         spec.std
     ).view(1, 3, 1, 1)
-    assert network._share == 1.0
     torch.testing.assert_close(network._shown(shown(pixels)), wanted, atol=1e-4, rtol=1e-4)
 
 
@@ -181,6 +180,44 @@ def test_the_graph_gives_the_same(fitted) -> None:
     assert agreement.good, agreement
 
 
+def test_the_trunk_is_as_the_network_alone() -> None:
+    with torch.device("meta"):
+        for name in ("iresnet18", "mobilefacenet", "inception-resnet-v1"):
+            alone, beside = build(name), build(f"filters:{name}")
+            assert (beside.dim, beside.trunk.spec) == (alone.dim, alone.spec)
+
+
+def test_other_sizes_of_the_picture_reach_the_trunk(network) -> None:
+    assert network._shown(torch.zeros(1, 3, 96, 96)).shape[-1] == 32
+    assert network._shown(torch.zeros(1, 3, 48, 48)).shape[-1] == 16
+
+
+def test_fine_tuning_keeps_views_of_the_same_parts_only(fitted, tmp_path: Path) -> None:
+    save_network(fitted, tmp_path / "net")
+    same = build("filters:iresnet-quick", weights=tmp_path / "net", **OPTIONS)
+    named = build("filters:iresnet-quick", weights=tmp_path / "net" / "network.safetensors", **OPTIONS)
+    assert same.fitted
+    assert named.fitted
+    for other in ({"views": [[1.0, 0.0], [0.7, 0.0], [0.5, 0.1]]}, {"closer": 1.0}):
+        changed = build("filters:iresnet-quick", weights=tmp_path / "net", **{**OPTIONS, **other})
+        assert not changed.fitted
+        assert torch.equal(changed.trunk.fc.weight, fitted.trunk.fc.weight)
+
+
+def test_eight_bits_leave_the_filters_alone(fitted) -> None:
+    pytest.importorskip("onnxscript", reason="needs onnxscript: pip install 'mien[train]'")
+    from mien.train.export.graph import graph_input, run_graph, to_onnx
+    from mien.train.export.variants import to_int8
+
+    found = pictures(8, 4, seed=3)[0].numpy()
+    graph = to_onnx(fitted)
+    small = to_int8(graph, [graph_input(fitted, found, pixels=False)])
+    whole, eight = (torch.from_numpy(run_graph(one, fitted, found, pixels=False)) for one in (graph, small))
+    views = slice(16, None)
+    torch.testing.assert_close(eight[:, views], whole[:, views], atol=1e-3, rtol=0)
+    assert not torch.equal(eight[:, :16], whole[:, :16])  # the trunk is in eight bits
+
+
 def test_parts_lie_inside() -> None:
     x = torch.arange(100.0).view(1, 1, 10, 10)
     assert part(x, 1.0, 0.0).shape[-1] == 10
@@ -196,10 +233,20 @@ def test_parts_lie_inside() -> None:
         {"views": [[0.5, 0.3]]},
         {"views": [[1.5, 0.0]]},
         {"views": [[0.5, 0.0]] * 17},
+        {"views": 3},
+        {"views": [1, 2]},
+        {"views": ["ab"]},
+        {"views": [[0.5, float("nan")]]},
         {"view_dim": 0},
+        {"view_dim": 1.5},
+        {"view_dim": "x"},
         {"view_weight": 0.0},
         {"trunk_options": {"weights": "default"}},
         {"trunk_options": {"dim": 3}},
+        {"trunk_options": {"name": "iresnet18"}},
+        {"trunk_options": [1]},
+        {"trunk_options": "ab"},
+        {"closer": 1.3},
         {"trunk_options": {"unknown": 3}},
         {"closer": 9.0},
     ],
@@ -209,7 +256,9 @@ def test_settings_that_make_no_sense(options) -> None:
         build("filters:iresnet-quick", **options)
 
 
-@pytest.mark.parametrize("name", ["filters:", "filters:unknown", "filters:filters:iresnet18", "filters:resface18"])
+@pytest.mark.parametrize(
+    "name", ["filters:", "filters:unknown", "filters:filters:iresnet18", "filters:resface18", "filters:dlib-resnet29"]
+)
 def test_trunks_that_are_none(name: str) -> None:
     with pytest.raises(InputError, match="expected"):
         build(name)

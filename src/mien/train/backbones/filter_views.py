@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mien.errors import InputError
+from mien.errors import InputError, MienError
 from mien.train.backbones.base import Backbone, full_precision
 from mien.train.backbones.registry import build
+from mien.train.backbones.saved import network_facts
 from mien.train.backbones.spec import InputSpec, normalise
 from mien.train.discriminant import discriminants
 
@@ -27,6 +29,9 @@ _TURNS: Final = 8
 _WIDTH: Final = 0.375  # of the Gaussian, in wave lengths
 _NEAR: Final = 10  # pixels each way: the neighbourhood whose light is taken out
 _FLAT: Final = 6.0  # grey levels: what counts as no contrast
+_CLOSER: Final = 0.95
+_APART: Final = 0.02  # of the side: landmarks of two templates that are the same
+_NOT_OPTIONS: Final = {"name", "dim", "size", "weights", "template", "pretrained", "checkpoint_activations"}
 _MOST_VIEWS: Final = 16
 _VIEWS: Final = ((1.0, 0.0), (0.79, 0.0), (0.5, 0.1))
 
@@ -88,10 +93,10 @@ class FilterViews(Backbone):
     its speed are the trunk's alone. Used as ``filters:TRUNK``; `dim` is the trunk's.
 
     Args:
-        trunk: name of the network that learns.
+        trunk: name of the network that learns: one of RGB pictures and ArcFace's template, however close.
         trunk_options: its options.
-        trunk_size: side of the part of the picture that it sees.
-        dim: numbers of the trunk's embedding.
+        trunk_size: side of the picture that it sees; None for its own.
+        dim: numbers of the trunk's embedding; None for its own.
         size: side of the picture.
         closer: how much larger the face is than in ArcFace's template.
         views: (share, down) of every part that filters see; see [GaborView][].
@@ -102,33 +107,45 @@ class FilterViews(Backbone):
         InputError: settings that make no sense.
     """
 
+    scale: Tensor
+    offset: Tensor
+
     def __init__(
         self,
         *,
         trunk: str = "iresnet-quick",
         trunk_options: dict[str, Any] | None = None,
-        trunk_size: int = 64,
-        dim: int = 256,
+        trunk_size: int | None = None,
+        dim: int | None = None,
         size: int = 112,
-        closer: float = 0.95,
+        closer: float = _CLOSER,
         views: Sequence[Sequence[float]] = _VIEWS,
         view_dim: int = 256,
         view_weight: float = 0.5,
     ) -> None:
-        super().__init__(InputSpec.plain(size, closer=closer), dim)
-        if not 1 <= len(views) <= _MOST_VIEWS or any(len(view) != 2 for view in views):
+        pairs = isinstance(views, list | tuple) and all(isinstance(view, list | tuple) for view in views)
+        if not pairs or not 1 <= len(views) <= _MOST_VIEWS or any(len(view) != 2 for view in views):
             raise InputError(f"views: expected 1 to {_MOST_VIEWS} pairs of share and down, got {views!r}")
-        if not 1 <= view_dim <= 4096 or not 0 < view_weight <= 10:
+        if not all(_is_number(value) for value in (*(x for view in views for x in view), view_weight)):
+            raise InputError(f"views, view_weight: expected numbers, got {views!r} and {view_weight!r}")
+        if not isinstance(view_dim, int) or not 1 <= view_dim <= 4096 or not 0 < view_weight <= 10:
             raise InputError(f"view_dim: expected 1 to 4096, view_weight: 0 to 10; got {view_dim!r}, {view_weight!r}")
-        given = dict(trunk_options or {})
-        if odd := sorted({"dim", "size", "weights", "template", "pretrained", "checkpoint_activations"} & set(given)):
-            raise InputError(f"trunk_options: expected settings of the network's form, got {', '.join(odd)}")
-        self.trunk = build(trunk, dim=dim, size=trunk_size, **given)
-        if self.trunk.spec.colour != "rgb":
-            raise InputError(f"trunk: expected a network of RGB pictures, got {trunk}")
+        given = {} if trunk_options is None else trunk_options
+        if not isinstance(given, dict) or (_NOT_OPTIONS & set(given)):
+            raise InputError(f"trunk_options: expected settings of the network's form, got {given!r}")
+        made = build(trunk, dim=dim, size=trunk_size, **given)
+        super().__init__(InputSpec.plain(size, closer=closer), made.dim)
+        _check_trunk(made.spec, self.spec, trunk)
+        self.trunk = made
         self.view_weight = view_weight
-        self.views = nn.ModuleList(GaborView(view_dim, float(share), float(down)) for share, down in views)
-        self._share = min(_eyes(self.trunk.spec) / _eyes(self.spec), 1.0)
+        self.views = nn.ModuleList(GaborView(view_dim, share, down) for share, down in views)
+        self._parts = {"size": size, "closer": closer, "views": [list(view) for view in views]}
+        (mean, std), own = (made.spec.mean, made.spec.std), self.spec
+        scale = [by / other for by, other in zip(own.std, std, strict=True)]
+        offset = [(at - other) / by for at, other, by in zip(own.mean, mean, std, strict=True)]
+        self._alike = (mean, std) == (own.mean, own.std)
+        self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("offset", torch.tensor(offset).view(1, 3, 1, 1), persistent=False)
 
     @property
     def test_dim(self) -> int:
@@ -162,14 +179,23 @@ class FilterViews(Backbone):
 
     def _shown(self, pictures: Tensor) -> Tensor:
         """What the trunk sees: its own template and size, its own scale of colours."""
-        side = self.trunk.spec.size
-        x = F.interpolate(part(pictures, self._share, 0.0), (side, side), mode="bilinear", align_corners=False)
-        mean, std = self.trunk.spec.mean, self.trunk.spec.std
-        if (mean, std) == (self.spec.mean, self.spec.std):
-            return x
-        scale = x.new_tensor([own / of for own, of in zip(self.spec.std, std, strict=True)]).view(1, 3, 1, 1)
-        middle = [(own - of) / by for own, of, by in zip(self.spec.mean, mean, std, strict=True)]
-        return x * scale + x.new_tensor(middle).view(1, 3, 1, 1)
+        side = round(self.trunk.spec.size * pictures.shape[-1] / self.spec.size)
+        seen = part(pictures, _eyes(self.spec) / _eyes(self.trunk.spec), 0.0)
+        x = F.interpolate(seen, (side, side), mode="bilinear", align_corners=False)
+        return x if self._alike else x * self.scale + self.offset
+
+    def load_weights(self, weights: str) -> None:
+        """As of every network; views that were fitted to other parts of the face count as not fitted."""
+        super().load_weights(weights)
+        path = Path(weights)
+        try:
+            found = network_facts(path if path.is_dir() else path.parent)
+        except MienError:
+            found = {"size": None, "options": {}}
+        options = {"closer": _CLOSER, "views": [list(view) for view in _VIEWS], **found["options"]}
+        if any({**options, "size": found["size"]}[name] != value for name, value in self._parts.items()):
+            for view in self._views():
+                nn.init.zeros_(view.axes)
 
     @property
     def fitted(self) -> bool:
@@ -181,7 +207,7 @@ class FilterViews(Backbone):
         """Fit the views to pictures and whose they are; 0.6 GB for 20,000 pictures, and 0.3 GB to solve.
 
         Raises:
-            InputError: fewer than two people, or nobody with two pictures.
+            InputError: fewer than two people, nobody with two pictures, or none that differ.
         """
         kept = [torch.zeros(pictures, len(view.mean), dtype=torch.float16) for view in self._views()]
         labels = torch.zeros(pictures, dtype=torch.int64)
@@ -212,9 +238,27 @@ def part(pictures: Tensor, share: float, down: float) -> Tensor:
 
 
 def _eyes(spec: InputSpec) -> float:
-    """Distance between the eyes, in parts of the picture's side; its inverse says how much of a face is seen."""
+    """Distance between the eyes, in parts of the picture's side."""
     (x0, y0), (x1, y1) = spec.template[0], spec.template[1]
-    return spec.size / math.hypot(x1 - x0, y1 - y0)
+    return math.hypot(x1 - x0, y1 - y0) / spec.size
+
+
+def _check_trunk(trunk: InputSpec, whole: InputSpec, name: str) -> None:
+    """Refuse a trunk that does not see a square about the middle of the whole picture."""
+    ratio = _eyes(trunk) / _eyes(whole)
+    here, there = (
+        [(value - (spec.size - 1) / 2) / spec.size for point in spec.template for value in point]
+        for spec in (whole, trunk)
+    )
+    apart = max(abs(ratio * a - b) for a, b in zip(here, there, strict=True))
+    if trunk.colour != "rgb" or ratio < 1 - 1e-6 or apart > _APART:
+        raise InputError(
+            f"trunk: expected a network of RGB pictures cut by ArcFace's template, no wider than the whole; got {name}"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _grey(x: Tensor) -> Tensor:

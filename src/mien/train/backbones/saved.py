@@ -132,7 +132,7 @@ def load_network(folder: Path) -> Backbone:
         network = build(described["name"], **settings)
     except ModelError:
         raise
-    except (MienError, TypeError) as error:
+    except (MienError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: {error}") from error
     network.load_state_dict(state)
     network.spec = spec
