@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -297,7 +298,7 @@ def test_a_folder_that_goes_away_stops_nobody(gallery, fakes, tmp_path, monkeypa
     entries = folders._entries
 
     def fails(folder):
-        if folder.name == "Ada":
+        if Path(folder).name == "Ada":
             raise InputError(f"{folder}: the folder cannot be read")
         return entries(folder)
 

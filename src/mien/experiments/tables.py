@@ -167,7 +167,7 @@ def losses(
         InputError: an unknown loss, or a budget that makes no sense.
     """
     base = budget.config()
-    if not any(setting.startswith("network.") for setting in budget.settings):
+    if not any(setting.startswith("network.name") for setting in budget.settings):
         # Filters are the same whatever the loss, and would hide what it does.
         base = replace(base, network=replace(base.network, name=base.network.name.removeprefix("filters:")))
     configs = {}

@@ -89,15 +89,19 @@ def to_int8(model: bytes, batches: Sequence[NDArray[Any]]) -> bytes:
 
 
 def _of_filters(model: Path) -> list[str]:
-    """Nodes after the fixed filters of a network's views: eight bits would lose all but their largest responses."""
+    """Nodes of a network's fixed filters: eight bits would lose all but their largest responses."""
     import onnx
 
     graph = onnx.load(str(model)).graph
-    held = {weight.name for weight in graph.initializer if weight.name.startswith("network.views.")}
+    names = [weight.name for weight in graph.initializer]
+    if not any(name.startswith("network.views.") for name in names):
+        return []
+    learned = {name for name in names if name.startswith("network.trunk.")}
     nodes = []
-    for node in graph.node if held else ():  # each after those that it depends on
-        if held & set(node.input):
-            held |= set(node.output)
+    for node in graph.node:  # each after those that it depends on
+        if learned & set(node.input):
+            learned |= set(node.output)
+        else:
             nodes.append(node.name)
     return nodes
 
