@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import signal
 import time
@@ -19,6 +18,7 @@ from mien.errors import InputError
 from mien.train.config import TrainConfig
 from mien.train.data import Batch, Batches, TrainingSet
 from mien.train.display import Display, StepSeen
+from mien.train.fitting import fit_network
 from mien.train.forgetting import Forgetting, KeptScores
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
@@ -50,9 +50,6 @@ from mien.train.step import Stepper, autocast_of, network_input
 __all__ = ["TrainResult", "train"]
 
 _LEFT_S: Final = 5.0  # the time left is told once so much has passed
-_FITTED_TO: Final = 20_000  # pictures, at most, that a closed form is fitted to
-_FITTED_TURNS: Final = 4  # times over, of a small set: each time changed in another way
-_PLACING: Final = frozenset({"flip", "move", "turn", "most_shift", "most_scale", "most_turn"})  # changes of place
 
 
 def train(
@@ -138,7 +135,7 @@ class _Trainer:
         self._tell_start()
         found = self.keeper.newest()
         if found is None:
-            self._fit()
+            fit_network(self.stepper, config, self.data, processes, display)
             self._class_means()
         self.at = at = found or Position()
         self.records = (
@@ -166,31 +163,6 @@ class _Trainer:
             f"{self.stepper.precision} on {self.processes.device.type}, {self.processes.world} process"
             f"{'' if self.processes.world == 1 else 'es'}"
         )
-
-    def _fit(self) -> None:
-        """Fit what the network fits in closed form, on the first process, to pictures as training shows them."""
-        network, display = self.stepper.network, self.display
-        if network.fitted:
-            return
-        wanted = min(_FITTED_TO, _FITTED_TURNS * len(self.data))
-        if self.processes.first:
-            # Moved and turned, for landmarks err; but no blur or cover, which would pass for what people differ in.
-            augment = {name: value for name, value in self.config.data.augment.items() if name in _PLACING}
-            config = replace(self.config, data=replace(self.config.data, augment=augment))
-            with made_batches(config, self.data, Processes(0, 1, self.processes.device)) as batches:
-                shown = ((b.pictures, b.labels) for epoch in itertools.count() for b in batches.epoch(epoch))
-                try:
-                    network.fit(
-                        shown, wanted, lambda done: display.progress("Fitting the filters' views", done, wanted)
-                    )
-                except InputError as error:
-                    raise InputError(
-                        f"network: the views of {network.name} cannot be fitted to these pictures ({error}); take the "
-                        "network without its filters: --set network.name=NAME"
-                    ) from error
-            display.say(f"filters' views fitted to {wanted:,} pictures")
-        self.processes.copied(p.data for p in network.parameters() if not p.requires_grad)
-        self.stepper.restart_average()
 
     @torch.no_grad()
     def _class_means(self) -> None:

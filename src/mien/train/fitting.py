@@ -1,0 +1,51 @@
+"""What a network fits in closed form before its first step."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Final
+
+from mien.errors import InputError
+from mien.train.config import TrainConfig
+from mien.train.data import TrainingSet
+from mien.train.display import Display
+from mien.train.parts import made_batches
+from mien.train.processes import Processes
+from mien.train.step import Stepper
+
+__all__ = ["fit_network"]
+
+_MOST: Final = 20_000  # pictures that a closed form is fitted to
+_TURNS: Final = 4  # times over, of a small set: each time changed in another way
+_PLACING: Final = frozenset({"flip", "move", "turn", "most_shift", "most_scale", "most_turn"})  # changes of place
+
+
+def fit_network(
+    stepper: Stepper, config: TrainConfig, data: TrainingSet, processes: Processes, display: Display
+) -> None:
+    """Fit what the network fits, on the first process, to pictures as training shows them; all processes call it.
+
+    Raises:
+        InputError: it cannot be fitted to these pictures.
+    """
+    network = stepper.network
+    if network.fitted:
+        return
+    wanted = min(_MOST, _TURNS * len(data))
+    if processes.first:
+        # Moved and turned, for landmarks err; but no blur or cover, which would pass for what people differ in.
+        augment = {name: value for name, value in config.data.augment.items() if name in _PLACING}
+        shown = replace(config, data=replace(config.data, augment=augment))
+        with made_batches(shown, data, Processes(0, 1, processes.device)) as batches:
+            found = ((batch.pictures, batch.labels) for epoch in itertools.count() for batch in batches.epoch(epoch))
+            try:
+                network.fit(found, wanted, lambda done: display.progress("Fitting the filters' views", done, wanted))
+            except InputError as error:
+                raise InputError(
+                    f"network: the views of {network.name} cannot be fitted to these pictures ({error}); take the "
+                    "network without its filters: --set network.name=NAME"
+                ) from error
+        display.say(f"filters' views fitted to {wanted:,} pictures")
+    processes.copied(p.data for p in network.parameters() if not p.requires_grad)
+    stepper.restart_average()
