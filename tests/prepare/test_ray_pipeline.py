@@ -90,6 +90,11 @@ def test_a_cluster_that_is_late_is_started_again(monkeypatch):
     with pytest.raises(InputError, match="did not start"):
         start_local()
     assert len(starts) == 3
+    starts[:] = []
+    monkeypatch.setattr(ray, "init", lambda **_: (starts.append(1), int("no number")))
+    with pytest.raises(ValueError, match="no number"):
+        start_local()
+    assert len(starts) == 1  # what no second attempt would mend is not tried again
 
 
 @pytest.fixture(scope="module")

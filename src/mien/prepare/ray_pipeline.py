@@ -142,6 +142,8 @@ def start_local(**options: Any) -> None:  # noqa: ANN401 - Ray's own options
     for left in reversed(range(_STARTS)):
         try:
             ray.init(address="local", include_dashboard=False, logging_level="error", log_to_driver=False, **options)
+        except (TypeError, ValueError):  # options that make no sense will not do the next time either
+            raise
         except Exception as error:  # Ray raises a bare Exception when its node is late
             _end_late_node(error)
             ray.shutdown()

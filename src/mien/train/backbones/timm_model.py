@@ -141,7 +141,8 @@ def _features(trunk: nn.Module, spec: InputSpec) -> int:
             output = trunk.eval()(torch.zeros(1, spec.channels, spec.size, spec.size, device=device))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(f"size: this network of timm refuses {spec.size}: {str(error)[:200]}") from error
-    trunk.train(training)
+    finally:
+        trunk.train(training)
     if output.ndim != 2:
         raise InputError(f"this network of timm gives {tuple(output.shape)}; expected one row of numbers a picture")
     return int(output.shape[1])
