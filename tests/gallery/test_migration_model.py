@@ -383,6 +383,21 @@ def test_who_has_it_open_is_told_and_never_answers_from_two_models(path, sealers
         assert stale.identify_embeddings(probe, threshold=0.5)[0].name == "Ada"  # it is its model again
 
 
+def test_a_home_opened_on_the_other_model_is_not_taken_for_ones_own(path, sealers, originals):
+    """A change and its taking back on both sides of an opening: the index is of one model, the file of the other."""
+    with contextlib.closing(open_home(path, sealer=sealers())) as home:
+        migration.stage(home, NewAnalyzer(), originals=[originals])
+        migration.confirm(home, no_threshold=True)
+        with contextlib.closing(open_home(path, sealer=sealers())) as between:  # reads the new model's embeddings
+            migration.rollback(home)
+            with pytest.raises(GalleryModelError, match=r"has changed from fake/accurate .* to fake/fast"):
+                gallery = Gallery(between, identity=OLD)
+                migration.confirm(home, no_threshold=True)
+                gallery.identify_embeddings(fakes.embedding("Ada", "x"), threshold=0.5)
+            with pytest.raises(GalleryModelError, match=r"has changed from fake/accurate .* to fake/fast"):
+                assert Gallery(between).identity is None
+
+
 def test_searches_beside_a_change_are_right_or_refused(path, sealers, originals):
     with contextlib.closing(open_home(path, sealer=sealers())) as home:
         migration.stage(home, NewAnalyzer(), originals=[originals])

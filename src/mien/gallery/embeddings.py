@@ -69,6 +69,7 @@ class EmbeddingGallery(Register):
             if pinned is not None:
                 if self._identity not in (None, pinned):
                     raise other_model(self._home.source, pinned, self._identity)
+                self._home.pin(pinned)  # it may have been opened on another one, and changed since
                 self._identity, self._bound = pinned, True
         return self._identity
 

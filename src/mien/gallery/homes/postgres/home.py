@@ -79,10 +79,12 @@ class PostgresHome:
 
     def pin(self, identity: ModelIdentity) -> None:
         """Bind the home to a model."""
-        with self._link.reading() if self.readonly else self._link.writing() as db:
-            if self.readonly and reading.identity(db) is None:
-                raise other_model(self.source, None, identity)
-            writing.pin(db, identity, self.source)
+        pinned = self.identity
+        if pinned is None and not self.readonly:
+            with self._link.writing() as db:
+                writing.pin(db, identity, self.source)
+        elif pinned != identity:
+            raise other_model(self.source, pinned, identity)
 
     def size_on_disk(self) -> int:
         """Bytes of the gallery's tables and indexes on the server."""

@@ -75,13 +75,15 @@ class SqliteHome(TwoModels):
             return identity_of(t.db)
 
     def pin(self, identity: ModelIdentity) -> None:
-        """Bind the home to a model. Raises GalleryModelError when it is bound to another one."""
+        """Bind the home to a model. Raises GalleryModelError when it is bound to another one, or was when opened."""
         pinned = self.identity
         if pinned is None and not self.readonly:
             with self._writing() as t:
                 writing.pin(t, identity)
         elif pinned != identity:
             raise other_model(self.source, pinned, identity)
+        else:
+            self._keep_to(identity)
 
     # Reading
 
