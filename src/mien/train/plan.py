@@ -198,9 +198,9 @@ class _Probe:
         self._classes = min(people, _CLASSES)
         config = replace(config, optimizer=replace(config.optimizer, accumulate=1))
         objective = Objective(config.loss, network.dim, max(self._classes, 2), seed=0).to(device)
-        old = old_network(config.loss, network, config.network, 0).to(device) if objective.needs_old else None
-        self.stepper = Stepper(network, objective, config, alone, old=old)
-        spec, draw = network.spec, torch.Generator().manual_seed(0)
+        old = old_network(config.loss, network, config.network, 0).learner.to(device) if objective.needs_old else None
+        self.stepper = Stepper(network, objective, config, alone, old=old, learner=network.learner)
+        spec, draw = network.learner.spec, torch.Generator().manual_seed(0)
         shape = (rows, spec.size, spec.size, spec.channels)
         pictures = torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8)
         labels = torch.arange(rows) // 2 % max(self._classes, 1)

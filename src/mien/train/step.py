@@ -88,6 +88,7 @@ class Stepper:
         config: the run's.
         processes: who takes part.
         old: the old network, where the objective needs one.
+        learner: the part of the network that batches are cut for; None for the whole.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class Stepper:
         processes: Processes,
         *,
         old: Backbone | None = None,
+        learner: Backbone | None = None,
     ) -> None:
+        self.learner = learner or network
         self.network, self.objective, self.config, self.processes, self.old = (
             network, objective, config, processes, old,
         )  # fmt: skip
@@ -115,10 +118,10 @@ class Stepper:
                 raise InputError("optimizer.start_share: expected starting weights (network.weights); got none")
             self._start = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.scale = LossScale(dynamic=self.precision == "fp16")
-        self.parallel: nn.Module = network
+        self.parallel: nn.Module = self.learner
         if processes.group is not None:
             devices = [processes.device] if processes.device.type == "cuda" else None
-            self.parallel = DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
+            self.parallel = DistributedDataParallel(self.learner, device_ids=devices, gradient_as_bucket_view=True)
         if config.loop.compile:
             self.parallel = torch.compile(self.parallel)  # type: ignore[assignment]
         self._network_weights = [p for p in network.parameters() if p.requires_grad]
@@ -186,7 +189,7 @@ class Stepper:
         with torch.no_grad(), statistics_still(self.network):
             for shown in pictures:
                 draws.append(_random_state(self.processes.device))
-                parts.append(self._embed(self.network, shown, side))
+                parts.append(self._embed(self.learner, shown, side))
                 before.append(self._old(shown))
         rows = torch.cat(parts).requires_grad_()
         old = None if before[0] is None else torch.cat([part for part in before if part is not None])
@@ -204,7 +207,7 @@ class Stepper:
         return loss.detach(), terms, bad.to(loss.dtype)
 
     def _embed(self, network: nn.Module, pictures: Tensor, side: int | None) -> Tensor:
-        x = network_input(pictures, self.network.spec, side, channels_last=self.config.loop.channels_last)
+        x = network_input(pictures, self.learner.spec, side, channels_last=self.config.loop.channels_last)
         with autocast_of(self.precision, self.processes.device):
             embeddings: Tensor = network(x)
         return embeddings.float()

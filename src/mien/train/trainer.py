@@ -119,16 +119,22 @@ class _Trainer:
             )
         self.config = config = fitted_config(config, self.data, processes, display)
         self.measures: list[PairMeasure] = made_measures(config, network.spec, display)
-        self.batches: Batches = stack.enter_context(made_batches(config, self.data, processes))
+        shown = self.data.cut_to(network.learner.spec)
+        self.batches: Batches = stack.enter_context(made_batches(config, shown, processes))
         objective = Objective(
             config.loss, network.dim, classes(config.data, self.data), group=processes.group, seed=seed
         )
         old = old_network(config.loss, network, config.network, seed) if objective.needs_old else None
         device = processes.device
         self.stepper = Stepper(
-            network.to(device), objective.to(device), config, processes, old=None if old is None else old.to(device)
+            network.to(device),
+            objective.to(device),
+            config,
+            processes,
+            old=None if old is None else old.learner.to(device),
+            learner=network.learner,
         )
-        check_sizes(network, config, device)
+        check_sizes(network.learner, config, device)
         self.total = config.schedule.epochs * self.batches.steps()
         self.warm = round(config.schedule.warm_up * self.batches.steps())
         self.keeper = Keeper(run, config, self.stepper, self.data, display)
@@ -217,7 +223,7 @@ class _Trainer:
         at, config, stepper = self.at, self.config, self.stepper
         schedule = config.schedule
         stepper.objective.at(at.step, at.progress)
-        found = stepper.gradients(batch, side_at(schedule.sizes, at.progress, stepper.network.spec.size))
+        found = stepper.gradients(batch, side_at(schedule.sizes, at.progress, stepper.learner.spec.size))
         loss, bad, network, head, *values = torch.stack(
             [
                 x.double()

@@ -14,8 +14,9 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[trai
 import torch.nn.functional as F  # noqa: E402
 
 from mien.errors import InputError, ModelFileError  # noqa: E402
-from mien.train.backbones import build, load_network, save_network  # noqa: E402
+from mien.train.backbones import build, load_network, normalise, save_network  # noqa: E402
 from mien.train.backbones.filter_views import GaborView, part  # noqa: E402
+from mien.train.data import Source, open_training_set  # noqa: E402
 
 OPTIONS = {
     "size": 96,
@@ -150,6 +151,23 @@ def test_the_trunk_sees_its_own_template(network) -> None:
         row, column = divmod(int(half.argmax()), 16)
         assert abs(row - y) <= 1.2
         assert abs(column + (0 if x < 16 else 16) - x) <= 1.2
+
+
+@pytest.mark.parametrize("trunk", ["iresnet-quick", "mobilenetv2"])  # of another normalisation
+def test_what_it_learns_from_is_what_its_trunk_sees(trunk, tmp_path: Path) -> None:
+    options = {"size": 96, "trunk_size": 64, "dim": 16}
+    network = build(f"filters:{trunk}", **options, closer=1.0 if trunk == "mobilenetv2" else 0.95).eval()
+    for i, pixels in enumerate(pictures(2, 2)[0].numpy()):
+        (tmp_path / str(i % 2)).mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / str(i % 2) / f"{i}.png"), pixels)
+    data = open_training_set([Source(path=str(tmp_path), aligned=True)], spec=network.spec)
+    cut = data.cut_to(network.learner.spec)
+    whole, closer = (
+        normalise(torch.from_numpy(np.stack([each.picture(i) for i in range(4)])), spec)
+        for each, spec in ((data, network.spec), (cut, network.learner.spec))
+    )
+    assert closer.shape == (4, 3, 64, 64)
+    torch.testing.assert_close(closer, network._shown(whole), atol=0.02, rtol=0)  # one is rounded to whole grey levels
 
 
 def test_another_normalisation_of_the_trunk_is_kept() -> None:

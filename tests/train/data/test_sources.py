@@ -192,6 +192,20 @@ def test_grey_and_evened_pictures(people):
         assert even_grey.picture(3).shape == (32, 32, 1)
 
 
+def test_a_set_cut_to_a_closer_template_is_its_pictures_middles(people):
+    whole = opened(people, spec=InputSpec.plain(32))
+    closer = InputSpec.plain(16, closer=1.6)
+    cut = whole.cut_to(closer)
+    assert cut.spec is closer
+    assert (cut.people, cut.labels.tolist()) == (whole.people, whole.labels.tolist())
+    middle = whole.picture(3)[6:26, 6:26]  # 32 / 1.6 pixels show as much
+    assert np.array_equal(cut.picture(3), cv2.resize(middle, (16, 16), interpolation=cv2.INTER_LINEAR))
+    assert np.array_equal(pickle.loads(pickle.dumps(cut.pictures)).picture(3), cut.picture(3))
+    assert whole.cut_to(InputSpec.plain(32)) is whole
+    grey = opened(people, spec=InputSpec.plain(32, "grey"), evening="gamma")
+    assert grey.cut_to(InputSpec.plain(16, "grey", closer=1.6)).picture(3).shape == (16, 16, 1)
+
+
 def test_a_set_can_be_pickled_for_workers(packed, people, spec, tmp_path):
     data = opened(people, packed["tar"], packed["rec"], spec=spec, cache=tmp_path)
     stored = opened(people, spec=spec, cache=tmp_path, decode_once=True)

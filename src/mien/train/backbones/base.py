@@ -51,6 +51,11 @@ class Backbone(nn.Module):
         self.checkpoint_activations = False
 
     @property
+    def learner(self) -> Backbone:
+        """What learns, with its own `spec`, a closer one perhaps: this network, unless parts of it never do."""
+        return self
+
+    @property
     def test_dim(self) -> int:
         """Numbers of what `test_features` gives."""
         return self.dim

@@ -16,6 +16,7 @@ from mien.train.backbones.base import Backbone, full_precision
 from mien.train.backbones.registry import build
 from mien.train.backbones.saved import network_facts
 from mien.train.backbones.spec import InputSpec, normalise
+from mien.train.data.sources import eye_distance
 from mien.train.discriminant import discriminants
 
 __all__ = ["FilterViews", "GaborView"]
@@ -148,6 +149,11 @@ class FilterViews(Backbone):
         self.register_buffer("offset", torch.tensor(offset).view(1, 3, 1, 1), persistent=False)
 
     @property
+    def learner(self) -> Backbone:
+        """The trunk."""
+        return self.trunk
+
+    @property
     def test_dim(self) -> int:
         """The trunk's numbers and all views'."""
         return self.trunk.test_dim + sum(view.axes.shape[1] for view in self._views())
@@ -180,7 +186,7 @@ class FilterViews(Backbone):
     def _shown(self, pictures: Tensor) -> Tensor:
         """What the trunk sees: its own template and size, its own scale of colours."""
         side = round(self.trunk.spec.size * pictures.shape[-1] / self.spec.size)
-        seen = part(pictures, _eyes(self.spec) / _eyes(self.trunk.spec), 0.0)
+        seen = part(pictures, eye_distance(self.spec) / eye_distance(self.trunk.spec), 0.0)
         x = F.interpolate(seen, (side, side), mode="bilinear", align_corners=False)
         return x if self._alike else x * self.scale + self.offset
 
@@ -237,15 +243,9 @@ def part(pictures: Tensor, share: float, down: float) -> Tensor:
     return pictures[..., top : top + side, left : left + side]
 
 
-def _eyes(spec: InputSpec) -> float:
-    """Distance between the eyes, in parts of the picture's side."""
-    (x0, y0), (x1, y1) = spec.template[0], spec.template[1]
-    return math.hypot(x1 - x0, y1 - y0) / spec.size
-
-
 def _check_trunk(trunk: InputSpec, whole: InputSpec, name: str) -> None:
     """Refuse a trunk that does not see a square about the middle of the whole picture."""
-    ratio = _eyes(trunk) / _eyes(whole)
+    ratio = eye_distance(trunk) / eye_distance(whole)
     here, there = (
         [(value - (spec.size - 1) / 2) / spec.size for point in spec.template for value in point]
         for spec in (whole, trunk)

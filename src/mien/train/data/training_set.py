@@ -10,6 +10,7 @@ import numpy as np
 
 from mien.images import decode
 from mien.images.augment import evened
+from mien.train.data.sources import eye_distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,8 +85,10 @@ def fitted(pixels: Pixels, size: int, channels: int) -> Pixels:
 class Pictures:
     """The pictures of several sources, numbered through: what a worker needs. Can be pickled."""
 
-    def __init__(self, shelves: Sequence[Shelf], evening: Evening = "none") -> None:
-        self._shelves, self._evening = tuple(shelves), evening
+    def __init__(
+        self, shelves: Sequence[Shelf], evening: Evening = "none", *, middle: tuple[int, int] | None = None
+    ) -> None:
+        self._shelves, self._evening, self._middle = tuple(shelves), evening, middle
         self._starts = np.cumsum([0, *(len(shelf) for shelf in shelves)])
 
     def __len__(self) -> int:
@@ -94,7 +97,19 @@ class Pictures:
     def picture(self, i: int) -> Pixels:
         """uint8 (size, size, C). Raises ImageError."""
         shelf, inner = self._place(i)
-        pixels = shelf.picture(inner)
+        pixels = self._evened(shelf.picture(inner))
+        if self._middle is None:
+            return pixels
+        side, size = self._middle
+        first = (pixels.shape[0] - side) // 2
+        middle = pixels[first : first + side, first : first + side]
+        return np.asarray(cv2.resize(middle, (size, size), interpolation=cv2.INTER_LINEAR)).reshape(size, size, -1)
+
+    def middle(self, side: int, size: int) -> Pictures:
+        """The same pictures' middles, of `side` pixels, brought to `size`."""
+        return Pictures(self._shelves, self._evening, middle=(side, size))
+
+    def _evened(self, pixels: Pixels) -> Pixels:
         if self._evening == "none":
             return pixels
         if pixels.shape[2] == 3:
@@ -156,6 +171,26 @@ class TrainingSet:
     def name(self, i: int) -> str:
         """What messages call a picture."""
         return self.pictures.name(i)
+
+    def cut_to(self, spec: PictureSpec) -> TrainingSet:
+        """The same set as a network sees it that looks at the middle of these pictures; itself where that is all.
+
+        Args:
+            spec: that network's input; its template is this set's, larger and about the same middle.
+        """
+        if (spec.size, spec.template) == (self.spec.size, self.spec.template):
+            return self
+        side = round(self.spec.size * eye_distance(self.spec) / eye_distance(spec))
+        return TrainingSet(
+            self.pictures.middle(side, spec.size),
+            self.labels,
+            self.origins,
+            self.people,
+            spec=spec,
+            proportions=self.proportions,
+            left_out=self.left_out,
+            shared_names=self.shared_names,
+        )
 
     def close(self) -> None:
         """Let go of all files; the pictures cannot be read afterwards."""
