@@ -14,10 +14,10 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mien.errors import ImageError, InputError, MienError
-from mien.prepare.manifest import line_of
+from mien.prepare.manifest import as_json, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,10 @@ __all__ = ["Crop", "Cropped", "Draft", "Writer"]
 
 _BATCH: Final = 256  # photos between two writes of the manifest
 _SECONDS: Final = 1.0  # at most, between them
+_NUMBERS: Final = (
+    '"size":[%d,%d],"box":[%.2f,%.2f,%.2f,%.2f],"score":%.4f,'
+    '"landmarks":[[%.2f,%.2f],[%.2f,%.2f],[%.2f,%.2f],[%.2f,%.2f],[%.2f,%.2f]]'
+)
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -136,12 +140,10 @@ class Writer:
         entry = {**_of(piece.photo), "sha256": piece.sha256, "decision": decision, "faces": piece.found}
         if piece.similarity is not None:
             entry["similarity"] = round(piece.similarity, 5)
-        if crops:
-            entry["crops"] = [_record(file, crop) for file, crop in zip(files, crops, strict=True)]
+        records = [_record(file, crop) for file, crop in zip(files, crops, strict=True)]
+        line = line_of(entry, crops=f"[{','.join(records)}]") if crops else line_of(entry)
         # The first crop last: while it has no name, the photo is not done.
-        return Draft(
-            Cropped(piece.photo.path, decision, faces=piece.found, crops=crops), line_of(entry), tuple(moves[::-1])
-        )
+        return Draft(Cropped(piece.photo.path, decision, faces=piece.found, crops=crops), line, tuple(moves[::-1]))
 
     def _failed(self, piece: Piece, error: MienError) -> Draft:
         reason = str(getattr(error, "reason", error))
@@ -200,14 +202,12 @@ def _write(path: str, content: bytes) -> None:
         os.close(file)
 
 
-def _record(file: str, crop: Crop) -> dict[str, Any]:
-    return {
-        "file": file if os.sep == "/" else file.replace(os.sep, "/"),
-        "size": list(crop.size),
-        "box": [round(v, 2) for v in crop.face.box],
-        "score": round(crop.face.score, 4),
-        "landmarks": [[round(x, 2), round(y, 2)] for x, y in crop.face.landmarks],
-    }
+def _record(file: str, crop: Crop) -> str:
+    """A crop as JSON. Written out, for rounding fifteen numbers one by one takes four times as long."""
+    name = as_json(file if os.sep == "/" else file.replace(os.sep, "/"))
+    face = crop.face
+    points = [value for point in face.landmarks for value in point]
+    return f'{{"file":{name},{_NUMBERS % (*crop.size, *face.box, face.score, *points)}}}'
 
 
 def _of(photo: Photo) -> Entry:

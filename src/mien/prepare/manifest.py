@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import IO, Self
 
-__all__ = ["Entry", "Line", "Manifest", "line_of", "marks_of", "read_manifest", "stamp"]
+__all__ = ["Entry", "Line", "Manifest", "as_json", "line_of", "marks_of", "read_manifest", "stamp"]
 
 Entry: TypeAlias = dict[str, Any]
 """One line: plain JSON values."""
@@ -43,8 +43,8 @@ class Line(NamedTuple):
 _VERSION: Final = 1
 _LONGEST_LINE: Final = 16 << 20
 NAME: Final = "manifest.jsonl"
-# Made once: `json.dumps` with options makes an encoder at each call.
-_encoded: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+as_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""A plain value as it stands in a manifest. Made once: `json.dumps` with options makes an encoder at each call."""
 
 
 def stamp(path: Path) -> dict[str, int]:
@@ -178,10 +178,11 @@ def read_manifest(folder: Path) -> Iterator[Entry]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def line_of(entry: Entry) -> Line:
-    """An entry, ready to be written."""
+def line_of(entry: Entry, **more: str) -> Line:
+    """An entry, ready to be written; `more` of it, by name, as JSON text already."""
     key = _key(entry["source"], entry.get("size"), entry.get("modified")) if "source" in entry else None
-    return Line(f"{_encoded(entry)}\n".encode("utf-8", "surrogatepass"), key)
+    members = "".join([f',"{name}":{text}' for name, text in more.items()])
+    return Line(f"{as_json(entry)[:-1]}{members}}}\n".encode("utf-8", "surrogatepass"), key)
 
 
 def _parsed(line: bytes, path: Path, number: int) -> Entry:
