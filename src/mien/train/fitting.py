@@ -7,18 +7,24 @@ from dataclasses import replace
 from typing import Final
 
 from mien.errors import InputError
-from mien.train.config import TrainConfig
+from mien.train.config import SamplerConfig, TrainConfig
 from mien.train.data import TrainingSet
 from mien.train.display import Display
 from mien.train.parts import made_batches
 from mien.train.processes import Processes
 from mien.train.step import Stepper
 
-__all__ = ["fit_network"]
+__all__ = ["fit_network", "pictures_to_fit"]
 
 _MOST: Final = 20_000  # pictures that a closed form is fitted to
+_EACH: Final = 4  # pictures of one person, at least, where the people are too many for all to be seen
 _TURNS: Final = 4  # times over, of a small set: each time changed in another way
 _PLACING: Final = frozenset({"flip", "move", "turn", "most_shift", "most_scale", "most_turn"})  # changes of place
+
+
+def pictures_to_fit(pictures: int) -> int:
+    """How many pictures of a set are taken, one taken several times counted as often."""
+    return min(_MOST, _TURNS * pictures)
 
 
 def fit_network(
@@ -32,11 +38,14 @@ def fit_network(
     network = stepper.network
     if network.fitted:
         return
-    wanted = min(_MOST, _TURNS * len(data))
+    wanted = pictures_to_fit(len(data))
     if processes.first:
         # Moved and turned, for landmarks err; but no blur or cover, which would pass for what people differ in.
         augment = {name: value for name, value in config.data.augment.items() if name in _PLACING}
         shown = replace(config, data=replace(config.data, augment=augment))
+        if wanted < _EACH * len(data.people):
+            batch = max(config.data.batch // _EACH, 2) * _EACH
+            shown = replace(shown, data=replace(shown.data, sampler=SamplerConfig(name="pk", each=_EACH), batch=batch))
         with made_batches(shown, data, Processes(0, 1, processes.device)) as batches:
             found = ((batch.pictures, batch.labels) for epoch in itertools.count() for batch in batches.epoch(epoch))
             try:

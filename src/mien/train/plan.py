@@ -18,6 +18,7 @@ from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch, virtual_each
 from mien.train.data.opening import source_records
 from mien.train.data.sources import Source
+from mien.train.fitting import pictures_to_fit
 from mien.train.heads import shard_bounds
 from mien.train.memory import available_memory, memory_in_use
 from mien.train.objective import Objective
@@ -52,6 +53,7 @@ class Plan:
         optimizer: what the optimizer keeps for the network.
         head: class centres of this process, their gradient and what the optimizer keeps for them.
         activations: what forward keeps for backward, from the probe.
+        fitting: what is fitted in closed form takes before the first step, when gradients and activations do not.
         program: what the process held before.
         available: what is free here, for each process; None where that cannot be told.
         fits: whether the sum of it all is below ``available``; None as before.
@@ -74,6 +76,7 @@ class Plan:
     optimizer: int
     head: int
     activations: int
+    fitting: int
     program: int
     available: int | None
     fits: bool | None
@@ -83,8 +86,9 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """The sum of what one process needs."""
-        return self.network + self.gradients + self.optimizer + self.head + self.activations + self.program
+        """What one process needs at a time."""
+        steps = self.gradients + self.optimizer + self.activations
+        return self.network + self.head + max(steps, self.fitting) + self.program
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -133,8 +137,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
         "activations": round(probe.activations * at_once),
     }
     held = program if device.type == "cpu" else 0
-    whole = sum(needs.values()) + held
-    return Plan(
+    plan = Plan(
         parameters=sum(counts),
         trained=trained,
         people=people,
@@ -146,12 +149,14 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
         device=device.type,
         program=held,
         available=available,
-        fits=None if available is None else whole <= available,
+        fits=None,
+        fitting=network.fit_bytes(pictures_to_fit(pictures)),
         step_seconds=step_seconds,
         epoch_seconds=steps * step_seconds,
         seconds=config.schedule.epochs * steps * step_seconds,
         **needs,
     )
+    return plan if available is None else replace(plan, fits=plan.bytes <= available)
 
 
 def _counted(config: DataConfig) -> tuple[int, int]:
@@ -282,6 +287,8 @@ def rows_of(plan: Plan) -> Sequence[tuple[str, str]]:
     ]
     purposes = ("network", "gradients", "optimizer", "head", "activations", "program")
     rows += [(name, _mib(getattr(plan, name))) for name in purposes]
+    if plan.fitting:
+        rows.append(("fitting, before the first step", _mib(plan.fitting)))
     rows.append(("together, each process", _mib(plan.bytes)))
     if plan.available is not None:
         rows.append(("available, each process", _mib(plan.available)))

@@ -32,6 +32,16 @@ def test_counts_are_those_of_the_network_and_the_classes(tiny) -> None:
     assert any(name == "activations" for name, _ in rows_of(plan))
 
 
+def test_what_is_fitted_before_the_first_step_is_counted_beside_what_steps_need(tiny) -> None:
+    options = {"trunk_size": 32, "view_dim": 8, "trunk_options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]}}
+    plan = planned(tiny(network={"name": "filters:iresnet-quick", "size": 64, "options": options}))
+    features = 3 * 2 * 8 * 3 * 10 * 10  # views, waves, turns, octaves, cells
+    assert plan.fitting == 2 * 4 * 48 * features + 3 * 4 * (features // 3) ** 2
+    assert plan.bytes == plan.network + plan.head + plan.program + plan.fitting
+    assert any(name.startswith("fitting") for name, _ in rows_of(plan))
+    assert planned(tiny()).fitting == 0
+
+
 def test_choices_change_the_plan_as_they_should(tiny) -> None:
     plain = planned(tiny())
     two = planned(tiny(), processes=2)

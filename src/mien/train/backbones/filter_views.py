@@ -208,6 +208,11 @@ class FilterViews(Backbone):
         """Whether the views have been fitted."""
         return all(bool(view.axes.any()) for view in self._views())
 
+    def fit_bytes(self, pictures: int) -> int:
+        """Features of all pictures in half precision, and three matrices of one view's features by features."""
+        sizes = [len(view.mean) for view in self._views()]
+        return 0 if self.fitted else 2 * pictures * sum(sizes) + 3 * 4 * max(sizes) ** 2
+
     @torch.no_grad()
     def fit(self, shown: Iterable[tuple[Tensor, Tensor]], pictures: int, tell: Callable[[int], None]) -> None:
         """Fit the views to pictures and whose they are; 0.6 GB for 20,000 pictures, and 0.3 GB to solve.
