@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,6 +19,7 @@ pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError, TrainingError
 from mien.experiments import Budget, backbones, losses
+from mien.experiments.comparison import in_own_process
 from mien.experiments.tables import LOSSES
 from mien.train.losses_by_name import loss_parts
 
@@ -132,6 +139,29 @@ def test_every_row_of_the_loss_table_is_a_loss() -> None:
 def test_an_unknown_loss_is_named(budget, tmp_path) -> None:
     with pytest.raises(InputError, match="arcface"):
         losses(budget, tmp_path, names=("arcfase",))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM ends a process at once there")
+def test_sigterm_is_for_the_run_which_stops_by_itself(tmp_path, monkeypatch) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntrap 'touch {tmp_path}/kept; exit 143' TERM\ntouch {tmp_path}/begun\n"
+                       "while :; do sleep 0.02; done\n")  # fmt: skip
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+    def stop():
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    with pytest.raises(KeyboardInterrupt):
+        in_own_process(SimpleNamespace(to_dict=dict), tmp_path / "run")
+    stopping.join()
+    assert (tmp_path / "kept").exists()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_real_training_in_this_process(budget, tmp_path, hopper, astronaut) -> None:

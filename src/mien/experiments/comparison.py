@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,13 +38,14 @@ def in_own_process(config: TrainConfig, folder: Path) -> Mapping[str, Any]:
 
     Raises:
         TrainingError: the run failed; the message is on stderr.
-        KeyboardInterrupt: it was interrupted.
+        KeyboardInterrupt: it was interrupted; SIGTERM, too, is passed on, and it writes its checkpoint.
     """
     settings = write_json(folder.with_name(f"{folder.name}.config.json"), config.to_dict())
     command = [sys.executable, "-m", "mien", "train", str(settings), "--out", str(folder), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - this program itself
         try:
-            said, _ = process.communicate()
+            with _passing_on(process):
+                said, _ = process.communicate()
         except KeyboardInterrupt:  # the terminal told it, too: let it write its checkpoint
             process.communicate()
             raise
@@ -54,6 +58,19 @@ def in_own_process(config: TrainConfig, folder: Path) -> Mapping[str, Any]:
         raise TrainingError(f"{folder}: training ended with exit code {process.returncode}; see above")
     result: dict[str, Any] = json.loads(said)
     return result
+
+
+@contextlib.contextmanager
+def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """SIGTERM is for the process; off the main thread, where no signals arrive, nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: process.send_signal(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -224,6 +224,9 @@ def test_workers_end_with_the_batches_and_a_dead_one_is_told(data):
     next(steps)
     assert cv2.getNumThreads() == 2
     assert len(children() - before) == 2
+    for worker in children() - before:  # as a service manager does, to all processes: the main one decides
+        os.kill(worker, signal.SIGTERM)
+    assert len(list(steps)) == batches.steps() - 1
     batches.close()
     assert children() == before
     batches = Batches(data, Balanced(data), batch=4, augment=AUGMENT, workers=2)

@@ -125,4 +125,6 @@ class Loader:
 
 def _begin(_worker: int) -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's affair, which ends this one
+    # Ctrl-C, and what a service manager sends to all processes, are the main one's affair, which ends this one.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
