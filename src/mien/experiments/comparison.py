@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +21,9 @@ from mien.experiments.outcome import Outcome, write_json, write_whole
 from mien.train.records import read_records
 
 if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Self
+
     from mien.train.config import TrainConfig
 
 __all__ = ["Runner", "compare", "in_own_process"]
@@ -38,20 +40,23 @@ def in_own_process(config: TrainConfig, folder: Path) -> Mapping[str, Any]:
 
     Raises:
         TrainingError: the run failed; the message is on stderr.
-        KeyboardInterrupt: it was interrupted; SIGTERM, too, is passed on, and it writes its checkpoint.
+        KeyboardInterrupt: it was interrupted.
+        SystemExit: by SIGTERM, which is passed on, so that it writes its checkpoint.
     """
     settings = write_json(folder.with_name(f"{folder.name}.config.json"), config.to_dict())
     command = [sys.executable, "-m", "mien", "train", str(settings), "--out", str(folder), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - this program itself
+    with _Termination() as stop, subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - mien
         try:
-            with _passing_on(process):
-                said, _ = process.communicate()
+            stop.pass_on(process)
+            said, _ = process.communicate()
         except KeyboardInterrupt:  # the terminal told it, too: let it write its checkpoint
             process.communicate()
             raise
         except BaseException:
             process.terminate()
             raise
+    if stop.asked:
+        raise SystemExit(128 + signal.SIGTERM)
     if process.returncode in (130, 143, -2, -15):
         raise KeyboardInterrupt
     if process.returncode:
@@ -60,17 +65,33 @@ def in_own_process(config: TrainConfig, folder: Path) -> Mapping[str, Any]:
     return result
 
 
-@contextlib.contextmanager
-def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """SIGTERM is for the process; off the main thread, where no signals arrive, nothing is changed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: process.send_signal(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+class _Termination:
+    """SIGTERM while entered: remembered, and passed on. Off the main thread, where signals do not arrive, nothing."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def pass_on(self, process: subprocess.Popen[bytes]) -> None:
+        """From now on to this process, also what came before."""
+        self._process = process
+        if self.asked:
+            process.terminate()
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        if self._process is not None:
+            self._process.terminate()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -182,7 +182,11 @@ class Home(Protocol):
         ...
 
     def pin(self, identity: ModelIdentity) -> None:
-        """Bind the home to a model. Raises GalleryModelError when it is bound to another one."""
+        """Bind the home to a model; of one that is bound to it already nothing is written, so it may be readonly.
+
+        Raises:
+            GalleryModelError: it is bound to another one, or was when it was opened.
+        """
         ...
 
     def size_on_disk(self) -> int:

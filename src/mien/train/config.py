@@ -53,7 +53,7 @@ class ScheduleConfig:
         milestones: shares of the training after which step multiplies by ``gamma``.
         gamma: see milestones.
         sizes: (share of the training, side in pixels): from then on pictures are made so small; empty for the network's
-            size throughout. For networks that take any size.
+            size throughout. For networks that take any size; with filters beside it, of what learns.
     """
 
     epochs: int = 20

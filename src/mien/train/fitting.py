@@ -10,7 +10,7 @@ from mien.errors import InputError
 from mien.train.config import SamplerConfig, TrainConfig
 from mien.train.data import TrainingSet
 from mien.train.display import Display
-from mien.train.parts import made_batches
+from mien.train.parts import classes, made_batches
 from mien.train.processes import Processes
 from mien.train.step import Stepper
 
@@ -43,7 +43,7 @@ def fit_network(
         # Moved and turned, for landmarks err; but no blur or cover, which would pass for what people differ in.
         augment = {name: value for name, value in config.data.augment.items() if name in _PLACING}
         shown = replace(config, data=replace(config.data, augment=augment))
-        if wanted < _EACH * len(data.people):
+        if wanted < _EACH * classes(config.data, data):
             batch = max(config.data.batch // _EACH, 2) * _EACH
             shown = replace(shown, data=replace(shown.data, sampler=SamplerConfig(name="pk", each=_EACH), batch=batch))
         with made_batches(shown, data, Processes(0, 1, processes.device)) as batches:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 Progress = Callable[[str, int, int], None]
+_APART: Final = 0.03  # of the side: landmarks of two templates that are the same, at two sizes
 
 
 def cache_folder(config: DataConfig) -> Path:
@@ -91,6 +92,9 @@ def old_network(config: LossConfig, network: Backbone, start: NetworkConfig, see
     old = load_network(Path(config.old)) if config.old else made_network(replace(start, recompute=False), seed)
     if old.dim != network.dim:
         raise InputError(f"loss.old: expected embeddings of {network.dim} numbers, as the network's; got {old.dim}")
+    here, there = (np.array(each.learner.spec.template) / each.learner.spec.size for each in (network, old))
+    if np.abs(here - there).max() > _APART:
+        raise InputError("loss.old: expected a network that sees the same part of the face as the one that learns")
     return old.requires_grad_(False).eval()
 
 

@@ -53,7 +53,8 @@ class Plan:
         optimizer: what the optimizer keeps for the network.
         head: class centres of this process, their gradient and what the optimizer keeps for them.
         activations: what forward keeps for backward, from the probe.
-        fitting: what is fitted in closed form takes before the first step, when gradients and activations do not.
+        fitting: what fitting in closed form takes on the CPU before the first step, when gradients and activations take
+            nothing; 0 on other devices, whose memory it does not need.
         program: what the process held before.
         available: what is free here, for each process; None where that cannot be told.
         fits: whether the sum of it all is below ``available``; None as before.
@@ -150,7 +151,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
         program=held,
         available=available,
         fits=None,
-        fitting=network.fit_bytes(pictures_to_fit(pictures)),
+        fitting=network.fit_bytes(pictures_to_fit(pictures), classes) if device.type == "cpu" else 0,
         step_seconds=step_seconds,
         epoch_seconds=steps * step_seconds,
         seconds=config.schedule.epochs * steps * step_seconds,

@@ -153,11 +153,18 @@ def test_the_trunk_sees_its_own_template(network) -> None:
         assert abs(column + (0 if x < 16 else 16) - x) <= 1.2
 
 
-@pytest.mark.parametrize("trunk", ["iresnet-quick", "mobilenetv2"])  # of another normalisation
-def test_what_it_learns_from_is_what_its_trunk_sees(trunk, tmp_path: Path) -> None:
-    options = {"size": 96, "trunk_size": 64, "dim": 16}
-    network = build(f"filters:{trunk}", **options, closer=1.0 if trunk == "mobilenetv2" else 0.95).eval()
-    for i, pixels in enumerate(pictures(2, 2)[0].numpy()):
+@pytest.mark.parametrize(
+    ("trunk", "options"),
+    [
+        ("iresnet-quick", {}),
+        ("iresnet-quick", {"size": 96, "closer": 0.9}),
+        ("iresnet-quick", {"size": 128}),
+        ("mobilenetv2", {"size": 96, "trunk_size": 64, "closer": 1.0}),  # of another normalisation
+    ],
+)
+def test_what_it_learns_from_is_what_its_trunk_sees(trunk, options, tmp_path: Path) -> None:
+    network = build(f"filters:{trunk}", **options).eval()
+    for i, pixels in enumerate(pictures(2, 2, side=network.spec.size)[0].numpy()):
         (tmp_path / str(i % 2)).mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / str(i % 2) / f"{i}.png"), pixels)
     data = open_training_set([Source(path=str(tmp_path), aligned=True)], spec=network.spec)

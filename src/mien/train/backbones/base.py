@@ -85,8 +85,8 @@ class Backbone(nn.Module):
         """Whether everything that is fitted in closed form before training has been; so unless a network says no."""
         return True
 
-    def fit_bytes(self, pictures: int) -> int:
-        """About how much memory fitting to so many pictures takes; 0 where nothing is fitted."""
+    def fit_bytes(self, pictures: int, people: int) -> int:
+        """About how much of the CPU's memory fitting to so many takes; 0 where nothing is fitted."""
         return 0
 
     def fit(self, shown: Iterable[tuple[Tensor, Tensor]], pictures: int, tell: Callable[[int], None]) -> None:

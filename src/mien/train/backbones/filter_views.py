@@ -16,7 +16,7 @@ from mien.train.backbones.base import Backbone, full_precision
 from mien.train.backbones.registry import build
 from mien.train.backbones.saved import network_facts
 from mien.train.backbones.spec import InputSpec, normalise
-from mien.train.data.sources import eye_distance
+from mien.train.data.framing import eye_distance, square
 from mien.train.discriminant import discriminants
 
 __all__ = ["FilterViews", "GaborView"]
@@ -208,10 +208,10 @@ class FilterViews(Backbone):
         """Whether the views have been fitted."""
         return all(bool(view.axes.any()) for view in self._views())
 
-    def fit_bytes(self, pictures: int) -> int:
-        """Features of all pictures in half precision, and three matrices of one view's features by features."""
+    def fit_bytes(self, pictures: int, people: int) -> int:
+        """Features of all pictures in half precision; of one view, three matrices as large as people and as itself."""
         sizes = [len(view.mean) for view in self._views()]
-        return 0 if self.fitted else 2 * pictures * sum(sizes) + 3 * 4 * max(sizes) ** 2
+        return 0 if self.fitted else 2 * pictures * sum(sizes) + 3 * 4 * max(sizes) * (people + max(sizes))
 
     @torch.no_grad()
     def fit(self, shown: Iterable[tuple[Tensor, Tensor]], pictures: int, tell: Callable[[int], None]) -> None:
@@ -241,10 +241,7 @@ class FilterViews(Backbone):
 
 def part(pictures: Tensor, share: float, down: float) -> Tensor:
     """A square part of pictures (B, C, H, W), to the nearest pixel."""
-    height, width = pictures.shape[-2:]
-    side = max(round(share * width), 1)
-    left = (width - side) // 2
-    top = min(max(round((height - side) / 2 + down * height), 0), height - side)
+    top, left, side = square(pictures.shape[-2], pictures.shape[-1], share, down)
     return pictures[..., top : top + side, left : left + side]
 
 

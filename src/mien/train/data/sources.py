@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Kind", "PictureRecords", "PictureSpec", "Source", "eye_distance", "kind_of"]
+__all__ = ["KINDS", "Kind", "PictureRecords", "PictureSpec", "Source", "kind_of"]
 
 Kind: TypeAlias = Literal["auto", "folder", "list", "rec", "tfrecord", "webdataset", "parquet", "bin"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -72,12 +71,6 @@ class PictureSpec(Protocol):
     @property
     def template(self) -> tuple[tuple[float, float], ...]:
         """Where the five landmarks lie at that size."""
-
-
-def eye_distance(spec: PictureSpec) -> float:
-    """Between the eyes of the template, in parts of the picture's side."""
-    (x0, y0), (x1, y1) = spec.template[0], spec.template[1]
-    return math.hypot(x1 - x0, y1 - y0) / spec.size
 
 
 class PictureRecords(Protocol):

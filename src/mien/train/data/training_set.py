@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.images import decode
 from mien.images.augment import evened
-from mien.train.data.sources import eye_distance
+from mien.train.data.framing import eye_distance, square
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ class Pictures:
     """The pictures of several sources, numbered through: what a worker needs. Can be pickled."""
 
     def __init__(
-        self, shelves: Sequence[Shelf], evening: Evening = "none", *, middle: tuple[int, int] | None = None
+        self, shelves: Sequence[Shelf], evening: Evening = "none", *, middle: tuple[float, int] | None = None
     ) -> None:
         self._shelves, self._evening, self._middle = tuple(shelves), evening, middle
         self._starts = np.cumsum([0, *(len(shelf) for shelf in shelves)])
@@ -100,14 +100,14 @@ class Pictures:
         pixels = self._evened(shelf.picture(inner))
         if self._middle is None:
             return pixels
-        side, size = self._middle
-        first = (pixels.shape[0] - side) // 2
-        middle = pixels[first : first + side, first : first + side]
+        share, size = self._middle
+        top, left, side = square(pixels.shape[0], pixels.shape[1], share)
+        middle = pixels[top : top + side, left : left + side]
         return np.asarray(cv2.resize(middle, (size, size), interpolation=cv2.INTER_LINEAR)).reshape(size, size, -1)
 
-    def middle(self, side: int, size: int) -> Pictures:
-        """The same pictures' middles, of `side` pixels, brought to `size`."""
-        return Pictures(self._shelves, self._evening, middle=(side, size))
+    def middle(self, share: float, size: int) -> Pictures:
+        """The same pictures' middles, a share of their sides, brought to `size`."""
+        return Pictures(self._shelves, self._evening, middle=(share, size))
 
     def _evened(self, pixels: Pixels) -> Pixels:
         if self._evening == "none":
@@ -180,9 +180,8 @@ class TrainingSet:
         """
         if (spec.size, spec.template) == (self.spec.size, self.spec.template):
             return self
-        side = round(self.spec.size * eye_distance(self.spec) / eye_distance(spec))
         return TrainingSet(
-            self.pictures.middle(side, spec.size),
+            self.pictures.middle(eye_distance(self.spec) / eye_distance(spec), spec.size),
             self.labels,
             self.origins,
             self.people,

@@ -120,7 +120,14 @@ class Loader:
 
     def close(self) -> None:
         """End the processes."""
-        self._running = self._loader = None  # the last references: PyTorch ends them then
+        running, self._running, self._loader = self._running, None, None
+        end = getattr(running, "_shutdown_workers", None)
+        if end is None:
+            return
+        end()  # what its destructor does; here, for a traceback may hold on to it
+        for worker in getattr(running, "_workers", ()):
+            if worker.is_alive():  # stuck: PyTorch has waited for it, and then sent SIGTERM
+                worker.kill()
 
 
 def _begin(_worker: int) -> None:

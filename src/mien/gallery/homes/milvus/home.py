@@ -82,13 +82,15 @@ class MilvusHome:
 
     def pin(self, identity: ModelIdentity) -> None:
         """Bind the home to a model."""
-        with self._lock:
-            pinned = self.identity
-            if pinned is None:
-                self._link.check_writable()
-                self._tables.pin(identity)
-            elif pinned != identity:
-                raise other_model(self.source, pinned, identity)
+        pinned = self.identity  # read first: who only looks does not wait for who writes
+        if pinned is None:
+            with self._lock:
+                pinned = self.identity
+                if pinned is None:
+                    self._link.check_writable()
+                    self._tables.pin(identity)
+        if pinned not in (None, identity):
+            raise other_model(self.source, pinned, identity)
 
     def size_on_disk(self) -> int:
         """Bytes of a Milvus Lite's folder; a server does not tell, so 0."""
