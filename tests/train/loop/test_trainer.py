@@ -335,3 +335,40 @@ def test_wrong_choices_are_told_before_the_pictures_are_looked_at(tiny, tmp_path
 
 def test_measuring_first_without_pairs_is_no_measuring(tiny, tmp_path) -> None:
     assert train(tiny(measure={"first": True}), tmp_path / "run").stopped == "finished"
+
+
+FILTERS = {
+    "name": "filters:iresnet-small", "size": 48, "options": {
+        "trunk_size": 32, "view_dim": 4,
+        "trunk_options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"loss": {"centres": "class-means"}},
+        {"loss": {"keep": 1.0}},
+        {"schedule": {"epochs": 1, "sizes": [[0, 24], [0.5, 32]]}},
+        {"optimizer": {"accumulate": 2, "ema": 0.9}},
+    ],
+    ids=["class means", "keep", "sizes", "parts and ema"],
+)
+def test_filters_beside_a_network_train_in_every_way(tiny, losses, tmp_path, sections) -> None:
+    config = tiny(network=FILTERS, **sections)
+    result = train(config, tmp_path / "run")
+    assert len(losses(tmp_path / "run")) == result.step
+    network = load_network(result.folder / "last")
+    assert network.fitted
+    start = trainer.made_network(config.network, 0)
+    moved = [not torch.equal(a, b) for a, b in zip(network.trunk.parameters(), start.trunk.parameters(), strict=True)]
+    assert any(moved)
+
+
+def test_an_old_network_must_see_the_same_part_of_the_face(tiny, tmp_path) -> None:
+    first = train(tiny(network=FILTERS), tmp_path / "first")
+    old = str(first.folder / "last")
+    train(tiny(network=FILTERS, loss={"keep": 1.0, "old": old}, schedule={"epochs": 1}), tmp_path / "same")
+    closer = tiny(network={**FILTERS, "name": "filters:iresnet-quick"}, loss={"keep": 1.0, "old": old})
+    with pytest.raises(InputError, match="same part of the face"):
+        train(closer, tmp_path / "other")
