@@ -64,13 +64,12 @@ class EmbeddingGallery(Register):
         Raises:
             GalleryModelError: another process has bound it to another model since it was opened.
         """
-        if not self._bound:
-            pinned = self._home.identity  # another process, or an enrolment here, may have bound it meanwhile
-            if pinned is not None:
-                if self._identity not in (None, pinned):
-                    raise other_model(self._home.source, pinned, self._identity)
-                self._home.pin(pinned)  # it may have been opened on another one, and changed since
-                self._identity, self._bound = pinned, True
+        # Another process, or an enrolment here, may have bound it meanwhile.
+        if not self._bound and (pinned := self._home.identity) is not None:
+            if self._identity not in (None, pinned):
+                raise other_model(self._home.source, pinned, self._identity)
+            self._home.pin(pinned)  # it may have been opened on another one, and changed since
+            self._identity, self._bound = pinned, True
         return self._identity
 
     @property

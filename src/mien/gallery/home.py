@@ -182,10 +182,9 @@ class Home(Protocol):
         ...
 
     def pin(self, identity: ModelIdentity) -> None:
-        """Bind the home to a model; of one that is bound to it already nothing is written, so it may be readonly.
+        """Bind the home to a model; one that is bound to it already may be readonly.
 
-        Raises:
-            GalleryModelError: it is bound to another one, or was when it was opened.
+        Raises GalleryModelError when it is bound to another one, or was when it was opened.
         """
         ...
 

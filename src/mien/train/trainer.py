@@ -126,13 +126,9 @@ class _Trainer:
         )
         old = old_network(config.loss, network, config.network, seed) if objective.needs_old else None
         device = processes.device
+        known = None if old is None else old.learner.to(device)
         self.stepper = Stepper(
-            network.to(device),
-            objective.to(device),
-            config,
-            processes,
-            old=None if old is None else old.learner.to(device),
-            learner=network.learner,
+            network.to(device), objective.to(device), config, processes, old=known, learner=network.learner
         )
         check_sizes(network.learner, config, device)
         self.total = config.schedule.epochs * self.batches.steps()

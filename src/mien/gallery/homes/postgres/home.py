@@ -79,8 +79,7 @@ class PostgresHome:
 
     def pin(self, identity: ModelIdentity) -> None:
         """Bind the home to a model."""
-        pinned = self.identity
-        if pinned is None and not self.readonly:
+        if (pinned := self.identity) is None and not self.readonly:
             with self._link.writing() as db:
                 writing.pin(db, identity, self.source)
         elif pinned != identity:
