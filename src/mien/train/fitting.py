@@ -44,8 +44,9 @@ def fit_network(
         augment = {name: value for name, value in config.data.augment.items() if name in _PLACING}
         shown = replace(config, data=replace(config.data, augment=augment))
         if wanted < _EACH * classes(config.data, data):
-            batch = max(config.data.batch // _EACH, 2) * _EACH
-            shown = replace(shown, data=replace(shown.data, sampler=SamplerConfig(name="pk", each=_EACH), batch=batch))
+            people = min(max(config.data.batch // _EACH, 2), len(data.people))
+            sampler = SamplerConfig(name="pk", people=people, each=_EACH)
+            shown = replace(shown, data=replace(shown.data, sampler=sampler, batch=people * _EACH))
         with made_batches(shown, data, Processes(0, 1, processes.device)) as batches:
             found = ((batch.pictures, batch.labels) for epoch in itertools.count() for batch in batches.epoch(epoch))
             try:

@@ -52,6 +52,12 @@ def test_a_small_set_is_shown_some_times_over(fit):
     assert {person: labels.count(person) for person in set(labels)} == dict.fromkeys(range(6), 4 * 8)
 
 
+def test_few_people_with_many_virtual_ones_fill_no_large_batch(fit):
+    labels = fit(batch=40, virtual_people=24, virtual_share=0.6)  # ten people at four pictures; there are six
+    assert len(labels) >= 4 * 48
+    assert max(labels) >= 6  # virtual ones
+
+
 @pytest.mark.parametrize("batch", [4, 12, 13])
 def test_of_more_people_than_it_takes_each_is_seen_with_several_pictures(fit, monkeypatch, batch):
     monkeypatch.setattr(fitting, "_MOST", 16)  # of 6 people with 8 pictures each
