@@ -241,3 +241,18 @@ def test_what_a_job_raises_ends_the_run() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         list(Engine(MarkDetector(), None, workers=2).map([picture(0, n) for n in range(40)], job))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_job_of_batches_gets_chunks_and_its_results_are_given_in_order(workers: int) -> None:
+    sources = [picture(n % 3, n) if n != 7 else b"no picture" for n in range(50)]
+    sizes = []
+
+    def job(given: Sequence[object], analyses: Sequence[Analysis]) -> Iterator[tuple[object, int]]:
+        sizes.append((len(given), len(analyses)))
+        return ((source, len(analysis.faces)) for source, analysis in zip(given, analyses, strict=True))
+
+    results = list(Engine(MarkDetector(), None, workers=workers).map_batches(sources, job, chunk=8))
+    assert all(got[0] is source for got, source in zip(results, sources, strict=True))
+    assert [faces for _, faces in results] == [0 if n == 7 else n % 3 for n in range(50)]
+    assert sorted(sizes) == [(2, 2), *[(8, 8)] * 6]

@@ -23,7 +23,7 @@ from mien.models.session import available_cores
 from mien.types import Preset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mien.interfaces import Detector, Embedder
     from mien.models.card import ModelCard
@@ -163,6 +163,19 @@ class Recognizer:
         engine, sources, expected = self._ready(images, embed)
         if engine is not None:
             yield from engine.map(sources, job, expected=expected, chunk=chunk)
+
+    def map_batches(
+        self,
+        images: Iterable[Any],
+        job: Callable[[Sequence[Any], Sequence[Analysis]], Iterable[R]],
+        *,
+        embed: bool = True,
+        chunk: int | None = None,
+    ) -> Iterator[R]:
+        """As `map`, for a job that takes the pictures of a batch together; see `Engine.map_batches`."""
+        engine, sources, expected = self._ready(images, embed)
+        if engine is not None:
+            yield from engine.map_batches(sources, job, expected=expected, chunk=chunk)
 
     def _ready(self, images: Iterable[Any], embed: bool) -> tuple[Engine | None, Iterator[Any], int]:
         """The engine for so many pictures, and the pictures again; no engine for none."""

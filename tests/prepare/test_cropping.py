@@ -9,7 +9,7 @@ from mien.errors import InputError, NoFaceError, NotFoundError
 from mien.images import decode
 from mien.match import Calibration, OperatingPoint, ScoreSpread
 from mien.prepare.cropping import CropOptions, crop
-from mien.prepare.cropping_cut import central
+from mien.prepare.cropping_cut import Cutter, central
 from mien.prepare.cropping_folder import votes
 from mien.prepare.cropping_review import Review
 from mien.prepare.cropping_writing import _hidden
@@ -286,15 +286,43 @@ def test_a_folder_where_a_crop_belongs(recognizer, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")
 def test_nothing_is_written_through_a_link_that_waits_under_a_hidden_name(recognizer, tmp_path):
+    for i in range(9):
+        paint(tmp_path / "in" / f"{i}.png", (1, 12))
     paint(tmp_path / "in" / "a.png", (1, 12))
     outside, out = tmp_path / "precious", tmp_path / "out"
     outside.write_text("mine")
     out.mkdir()
     (out / Path(_hidden(str(out / "a.png"))).name).symlink_to(outside)
-    (answer,) = crop(tmp_path / "in", out, recognizer)
+    *others, answer = crop(tmp_path / "in", out, recognizer)
     assert answer.decision == "failed"
-    assert "cannot be written" in str(answer.error)
+    assert "a.png: cannot be written" in str(answer.error)
     assert outside.read_text() == "mine"
+    assert [other.decision for other in others] == ["cut"] * 9
+
+
+def test_crops_are_the_same_however_many_are_encoded_at_a_time(recognizer, tmp_path, monkeypatch):
+    for i in range(70):
+        paint(tmp_path / "in" / f"{i:02}.png", *[(1 + i % 3, 8 + i % 9)] * (i % 4 + 1))
+    options = CropOptions(choose="all", size=(40, 40))
+    list(crop(tmp_path / "in", tmp_path / "together", recognizer, options))
+    sizes = []
+    batches = Cutter.batches
+
+    def watched(self, photos, analyses):
+        for pieces in batches(self, photos, analyses):
+            sizes.append(sum(len(piece.crops) for piece in pieces))
+            yield pieces
+
+    monkeypatch.setattr(Cutter, "batches", watched)
+    monkeypatch.setattr("mien.prepare.cropping_cut._AT_ONCE", 3 * 40 * 40 * 3)  # three crops
+    list(crop(tmp_path / "in", tmp_path / "few", recognizer, options))
+    assert max(sizes) <= 3 + 4
+    once, again = (
+        {p.name: p.read_bytes() for p in (tmp_path / name).iterdir() if p.suffix == ".png"}
+        for name in ("together", "few")
+    )
+    assert once == again
+    assert len(once) == sum(i % 4 + 1 for i in range(70))
 
 
 def test_pictures_are_let_go_of_while_the_run_goes_on(recognizer, tmp_path, monkeypatch):

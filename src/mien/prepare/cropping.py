@@ -204,12 +204,13 @@ def _drafts(
 ) -> Iterator[Draft]:
     """Every photo that is to be worked on, its crops written but not yet in their places."""
 
-    def drafted(photo: Photo, analysis: Analysis) -> Draft:
-        return writer.draft(cutter(photo, analysis))
+    def drafted(photos: Sequence[Photo], analyses: Sequence[Analysis]) -> Iterator[Draft]:
+        for pieces in cutter.batches(photos, analyses):
+            yield from writer.drafts(pieces)
 
     chunk = chunk_for(standing.todo)
     if cluster is None and not cutter.candidates:
-        yield from recognizer.map(standing.photos(), drafted, embed=cutter.embeds, chunk=chunk)
+        yield from recognizer.map_batches(standing.photos(), drafted, embed=cutter.embeds, chunk=chunk)
         return
     pieces: Iterator[Piece]
     if cluster is not None:
@@ -218,7 +219,8 @@ def _drafts(
         pieces = recognizer.map(standing.photos(), cutter, embed=cutter.embeds, chunk=chunk)
     if cutter.candidates:
         pieces = (piece for piece in chosen_by_folder(pieces, threshold) if piece.photo.todo)
-    yield from map(writer.draft, pieces)
+    for piece in pieces:
+        yield from writer.drafts([piece])
 
 
 def _reference(recognizer: Recognizer, person: Sequence[str | os.PathLike[str]]) -> Floats:

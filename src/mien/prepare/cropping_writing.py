@@ -20,7 +20,7 @@ from mien.errors import ImageError, InputError, MienError
 from mien.prepare.manifest import as_json, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mien.prepare.cropping_cut import Photo, Piece
     from mien.prepare.cropping_past import Past
@@ -96,7 +96,7 @@ class Draft:
 class Writer:
     """Writes the crops of pieces, and their lines.
 
-    `draft` may be called from several threads, all else from one.
+    `drafts` may be called from several threads, all else from one.
 
     Args:
         folder: the output folder.
@@ -114,27 +114,38 @@ class Writer:
         self._pending: list[Draft] = []
         self._last = time.monotonic()
 
-    def draft(self, piece: Piece) -> Draft:
-        """Write a piece's crops under their hidden names."""
-        if piece.error is not None:
-            return self._failed(piece, piece.error)
-        files = self._files(piece)
-        places = [os.path.join(self._folder, file) for file in files]  # noqa: PTH118
-        moves = [(_hidden(place), place) for place in places]
-        try:
-            for (hidden, place), content in zip(moves, piece.crops, strict=True):
-                with self._lock:
-                    if self._shelter.open(place):
-                        self._old.add(place)
+    def drafts(self, pieces: Sequence[Piece]) -> list[Draft]:
+        """Write the crops of pieces under their hidden names."""
+        asked = [self._files(piece) for piece in pieces]
+        failed: dict[int, MienError] = {}
+        moves: list[list[tuple[str, str]]] = []
+        with self._lock:
+            for number, files in enumerate(asked):
+                places = [os.path.join(self._folder, file) for file in files]  # noqa: PTH118
+                moves.append([(_hidden(place), place) for place in places])
                 try:
-                    _write(hidden, content)
-                except OSError as error:
-                    raise ImageError(place, f"cannot be written ({error.strerror or error})") from error
-        except MienError as error:
-            return self._failed(piece, error)
+                    self._old.update([place for place in places if self._shelter.open(place)])
+                except MienError as error:
+                    failed[number] = error
+        for number, piece in enumerate(pieces):
+            if number not in failed:
+                try:
+                    for (hidden, place), content in zip(moves[number], piece.crops, strict=True):
+                        _write(hidden, content, place)
+                except MienError as error:
+                    failed[number] = error
+        drafts = []
+        for number, piece in enumerate(pieces):
+            fault = piece.error or failed.get(number)
+            drafts.append(self._failed(piece, fault) if fault else self._draft(piece, asked[number], moves[number]))
+        return drafts
+
+    def _draft(self, piece: Piece, files: Sequence[str], moves: Sequence[tuple[str, str]]) -> Draft:
         crops = tuple(
-            Crop(Path(place), size, face, piece.similarity)
-            for place, size, face in zip(places, piece.sizes, piece.faces, strict=True)
+            [
+                Crop(Path(place), size, face, piece.similarity)
+                for (_, place), size, face in zip(moves, piece.sizes, piece.faces, strict=True)
+            ]
         )
         decision = "cut" if crops else piece.reason or "no face"
         entry = {**_of(piece.photo), "sha256": piece.sha256, "decision": decision, "faces": piece.found}
@@ -191,15 +202,21 @@ class Writer:
         return [piece.photo.numbered(f"~{i + 1}") for i in range(len(piece.faces))]
 
 
-def _write(path: str, content: bytes) -> None:
-    """A file of some kilobytes, without the buffer and the questions of `open`; through no link."""
-    file = os.open(path, _FLAGS, 0o666)
+def _write(path: str, content: bytes, place: str) -> None:
+    """A file of some kilobytes, without the buffer and the questions of `open`; through no link.
+
+    Raises ImageError, which names `place`.
+    """
     try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(file, rest) :]
-    finally:
-        os.close(file)
+        file = os.open(path, _FLAGS, 0o666)
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise ImageError(place, f"cannot be written ({error.strerror or error})") from error
 
 
 def _record(file: str, crop: Crop) -> str:
