@@ -88,17 +88,75 @@ def test_a_worse_model_is_not_and_the_reason_is_told(place, capsys):
 
 
 def test_what_cannot_be_judged_is_refused(place, capsys):
-    assert main(["promote", "good", *JUDGED]) == 2  # let in, but no thresholds
-    assert "no calibration" in capsys.readouterr().err
-    assert main(["promote", "good", "--gallery", "g.db", "--images", "held"]) == 2
+    assert main(["promote", "good", *JUDGED, "--originals", "people"]) == 2  # no thresholds
+    assert "has no calibration" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "--no-threshold" in said
+    assert main(["promote", "good", *JUDGED, "--no-threshold"]) == 2  # no crops are kept in the gallery
+    assert "--originals" in capsys.readouterr().err
+    assert main(["promote", "good", "--gallery", "g.db", "--images", "held", "--dry-run"]) == 2
     assert "made with old/accurate" in (said := capsys.readouterr().err)
     assert "--present DIR" in said
     assert main(["promote", "old", *HELD]) == 2
     assert "already" in capsys.readouterr().err
     assert main(["promote", "good", "--gallery", "g.db", "--pairs", "p.txt"]) == 2
     assert "--images" in capsys.readouterr().err
+    assert model_of(place) == "old"
+
+
+def test_a_model_is_not_judged_on_what_it_was_trained_on(place, capsys):
     (place / "run").mkdir()
     (place / "run" / "config.json").write_text(json.dumps({"data": {"sources": [{"path": "held"}]}}))
     assert main(["promote", "run", *HELD]) == 2
     assert "was trained on these faces" in " ".join(capsys.readouterr().err.split())
-    assert model_of(place) == "old"
+    (place / "run" / "config.json").write_text(json.dumps({"data": {"sources": [{"path": "people"}]}}))
+    enrolled = ["--gallery", "g.db", "--originals", "people", "--no-threshold"]
+    assert main(["promote", "run", *enrolled]) == 2  # judged on the enrolled faces, that is
+    assert "--originals people: the model was trained on these faces" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_a_run_was_trained_on_is_known_from_anywhere_and_of_the_run_before(tmp_path, monkeypatch):
+    from mien.train.config import DataConfig, NetworkConfig, SourceConfig, TrainConfig
+    from mien.train.promotion import trained_on
+    from mien.train.run_folder import RunFolder
+
+    (tmp_path / "started").mkdir()
+    monkeypatch.chdir(tmp_path / "started")
+    for name, faces, weights in (("first", "faces", None), ("second", "others", "../runs/first/best")):
+        RunFolder(tmp_path / "runs" / name).path.mkdir(parents=True)
+        data = DataConfig(sources=(SourceConfig(path=faces),))
+        config = TrainConfig(recipe="x", network=NetworkConfig(name="iresnet-small", weights=weights), data=data)
+        RunFolder(tmp_path / "runs" / name).begin(config, resume=True)
+    monkeypatch.chdir(tmp_path)
+    second = tmp_path / "runs" / "second"
+    assert trained_on(second, tmp_path / "started" / "others" / "held") == "others"
+    assert trained_on(second, tmp_path / "started" / "faces") == "faces"
+    assert trained_on(second, tmp_path / "others") == ""
+
+
+def test_a_change_that_comes_to_nothing_is_not_left_under_way(place, capsys):
+    import mien
+
+    (place / "other").mkdir()
+    assert main(["promote", "good", *JUDGED, "--no-threshold", "--originals", "other"]) == 1
+    assert "so nothing has changed" in " ".join(capsys.readouterr().err.split())
+    with mien.Gallery.open(place / "g.db") as known:
+        assert known.home.staged() is None
+    for file in (place / "people").glob("p0[1-3]/*"):
+        file.rename(place / "other" / f"{file.parent.name}-{file.name}")
+    assert main(["promote", "good", *JUDGED, "--no-threshold", "--originals", "other"]) == 1
+    assert "6 faces that could be are kept" in " ".join(capsys.readouterr().err.split())
+    assert main(["promote", "good", *HELD, "--originals", "other"]) == 0
+    assert "need --model good and, as it has no calibration, --threshold" in " ".join(capsys.readouterr().out.split())
+    assert model_of(place) == "good"
+
+
+def test_without_a_calibration_a_model_that_is_not_let_in_changes_nothing_and_raises_nothing(place):
+    import mien
+    from mien.cli.promote import make_recognizer
+    from mien.train.promotion import held_out_faces, judge, promote
+
+    old, bad = (make_recognizer(model=name) for name in ("old", "bad"))
+    both = held_out_faces(place / "held", old, bad)
+    with mien.Gallery.open(place / "g.db") as known:
+        done = promote(known, bad, judge(both, old.identity, bad.identity, data="held"), originals=[place / "people"])
+    assert not done.changed

@@ -87,22 +87,25 @@ def promote(
 
     if pairs is not None and images is None:
         raise InputError("--pairs: needs the folder of their pictures, too: --images DIR")
-    if images is not None and (source := rooms.trained_on(_run_of(run), images)):
-        raise InputError(
-            f"--images {printable(str(images))}: the model was trained on these faces ({printable(source)}); judge it "
-            "on people it has never seen"
-        )
+    for option, faces in [("--images", images)] if images else [("--originals", folder) for folder in originals or []]:
+        if faces is not None and (source := rooms.trained_on(_run_of(run), faces)):
+            raise InputError(
+                f"{option} {printable(str(faces))}: the model was trained on these faces ({printable(source)}); judge "
+                "it on people it has never seen: --images DIR"
+            )
     with open_gallery(gallery, readonly=dry_run, key=key) as known:
         where = shown_place(gallery, known)
         bound = rooms.present_model(known)
         new = make_recognizer(preset or bound.preset, model=run, licence=licence)
         if new.identity == bound:
             raise InputError(f"{where}: uses {bound} already")
-        asked = _Asked(present, images, pairs, skip_missing, originals or [], fmr, margin)
-        judgement = _judge(known, new, bound, asked)
         given = calibration_in(calibration)
         if given is not None and not given.belongs_to(new.identity):
             given = None
+        if not dry_run:  # before hours of work, what would stop it afterwards
+            rooms.need_change(known, new, originals=originals or [], calibration=given, no_threshold=no_threshold)
+        asked = _Asked(present, images, pairs, skip_missing, originals or [], fmr, margin)
+        judgement = _judge(known, new, bound, asked)
         counts, done = known.home.counts(), 0
         with progress(counts.faces + counts.negatives, "Embedding anew") as advance:
 
@@ -117,7 +120,7 @@ def promote(
                 judgement,
                 originals=originals or [],
                 calibration=given,
-                no_threshold=no_threshold or dry_run or not judgement.let_in,
+                no_threshold=no_threshold,
                 dry_run=dry_run,
                 progress=tell,
             )
@@ -125,7 +128,7 @@ def promote(
         facts = {"changed": made.changed, "dry_run": dry_run, "missing": list(made.missing)}
         emit_json({"gallery": where, **judgement.record(), **facts, "rollback": made.rollback or None})
     else:
-        _show(where, made, dry_run=dry_run)
+        _show(where, made, run, uncalibrated=no_threshold and given is None, dry_run=dry_run)
     finish(failed=False, matched=judgement.let_in and not made.missing)
 
 
@@ -155,7 +158,11 @@ def _judge(known: Gallery, new: Recognizer, present: ModelIdentity, asked: _Aske
 
     images, fmr, margin = asked.images, asked.fmr, asked.margin
     if images is None:
-        say("no held-out faces (--images): judged on the enrolled ones, which favours the present model", label="note:")
+        say(
+            "no held-out faces (--images): judged on the enrolled ones, which favours the present model, and a new one "
+            "that was trained on them",
+            label="note:",
+        )
         both = rooms.enrolled_faces(known, new, asked.originals)
         return rooms.judge(both, present, new.identity, data="enrolled faces", fmr=fmr, margin=margin)
     old = _present_recognizer(present, asked.present)
@@ -183,7 +190,7 @@ def _present_recognizer(present: ModelIdentity, name: str | None) -> Recognizer:
     return found
 
 
-def _show(where: str, made: Promotion, *, dry_run: bool) -> None:
+def _show(where: str, made: Promotion, model: str, *, uncalibrated: bool, dry_run: bool) -> None:
     judged = made.judgement
     print_line(f"{where}: {judged.present}; new: {judged.new}")
     faces = f"{counted(judged.faces, 'face')} of {counted(judged.people, 'person', 'people')}"
@@ -194,13 +201,16 @@ def _show(where: str, made: Promotion, *, dry_run: bool) -> None:
     for line in made.missing[:_TOLD]:
         say(line, label="missing:")
     if made.missing:
+        kept = f"; {counted(made.kept, 'face')} that could be are kept for the next attempt" if made.kept else ""
         say(
-            f"{counted(len(made.missing), 'face')} cannot be embedded anew, so nothing has changed; give --originals, "
-            f"or see: mien gallery migrate status --gallery {where}",
+            f"{counted(len(made.missing), 'face')} cannot be embedded anew, so nothing has changed{kept}; give "
+            f"--originals, or see: mien gallery migrate status --gallery {where}",
             label="error:",
         )
     elif made.changed:
         print_line("the gallery uses the new model now; programs that have it open must open it again")
+        without = " and, as it has no calibration, --threshold" if uncalibrated else ""
+        print_line(f"commands on this gallery need --model {printable(model)}{without} from now on")
         print_line(f"to take it back: {made.rollback}")
     elif judged.let_in and dry_run:
         print_line("it would be let in; nothing has changed (--dry-run)")

@@ -7,6 +7,7 @@ minus a margin that is named beforehand (non-inferiority).
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mien.errors import GalleryError, GalleryModelError, InputError, UnsupportedError
-from mien.gallery.migration import BothModels, confirm, stage
+from mien.gallery.migration import BothModels, abandon, confirm, stage
+from mien.gallery.two_models import KeepsTwoModels
 from mien.match.calibration import calibration_for
 from mien.train.promotion_judging import Gain, Judgement, Verdict, judge, judge_pairs
+from mien.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mien.gallery import Gallery
+    from mien.gallery.home import Home
     from mien.match import Calibration
     from mien.recognizer import Recognizer
     from mien.types import ModelIdentity
@@ -35,12 +39,15 @@ __all__ = [
     "held_out_faces",
     "judge",
     "judge_pairs",
+    "need_change",
     "present_model",
     "promote",
     "trained_on",
 ]
 
 _MOST: Final = 4000  # faces that are compared
+_LOOKED_AT: Final = 100  # people, for crops
+_ANCESTORS: Final = 8  # runs, each started from the one before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +59,14 @@ class Promotion:
         changed: whether the gallery uses the new model now.
         missing: faces of the gallery that could not be embedded anew, with the reason; they stop a change.
         rollback: the command that takes the change back; empty where nothing changed.
+        kept: faces that were embedded anew before others stopped the change: they are kept for the next attempt.
     """
 
     judgement: Judgement
     changed: bool
     missing: tuple[str, ...] = ()
     rollback: str = ""
+    kept: int = 0
 
 
 def held_out_faces(
@@ -155,41 +164,96 @@ def promote(
     identity, present = new.identity, known.identity
     if judgement.new != identity or judgement.present != present:
         raise GalleryModelError(f"judged were {judgement.present} and {judgement.new}, not {present} and {identity}")
-    if not known.home.capabilities.migration:
-        raise UnsupportedError(f"{known.home.source}: cannot keep two models; copy it into a file: mien gallery copy")
-    if calibration is not None:
-        calibration.need_for(identity)
-    elif not no_threshold:
-        calibration = calibration_for(identity)
     if not judgement.let_in or dry_run:
         return Promotion(judgement, changed=False)
+    calibration = need_change(known, new, originals=originals, calibration=calibration, no_threshold=no_threshold)
     report = stage(known.home, new, originals=originals, progress=progress)
     if not report.complete:
         missing = tuple(f"{one.name}, face {one.face_id} ({one.picture}): {one.reason}" for one in report.missing)
-        return Promotion(judgement, changed=False, missing=missing)
+        kept = report.there + report.from_originals + report.from_crops
+        if not kept:  # a change that has come to nothing is not left under way
+            abandon(known.home)
+        return Promotion(judgement, changed=False, missing=missing, kept=kept)
     confirm(known.home, calibration=calibration, no_threshold=no_threshold)
     return Promotion(judgement, changed=True, rollback=f"mien gallery migrate rollback --gallery {known.home.source}")
+
+
+def need_change(
+    known: Gallery,
+    new: Recognizer,
+    *,
+    originals: Sequence[Path] = (),
+    calibration: Calibration | None = None,
+    no_threshold: bool = False,
+) -> Calibration | None:
+    """What would stop a change, as far as it is known before any face is embedded; returns the new model's calibration.
+
+    Args: as of [promote][].
+
+    Raises:
+        UnsupportedError: the gallery's home cannot keep two models.
+        InputError: the new model has no calibration, or there is nothing that enrolled faces could be embedded from.
+        GalleryError: a third model's embeddings are kept there.
+    """
+    home, identity = known.home, new.identity
+    if not home.capabilities.migration:
+        raise UnsupportedError(f"{home.source}: cannot keep two models; copy it into a file: mien gallery copy")
+    if calibration is not None:
+        calibration.need_for(identity)
+    elif not no_threshold:
+        try:
+            calibration = calibration_for(identity)
+        except InputError as error:
+            raise InputError(
+                f"{identity}: has no calibration, so no thresholds; make one (mien export RUN --calibrate PEOPLE), "
+                "change without one (--no-threshold), or only judge (--dry-run)"
+            ) from error
+    second = home.staged() if isinstance(home, KeepsTwoModels) else None
+    if second is not None and second.identity != identity:
+        ways = ("confirm", "abandon") if second.role == "new" else ("rollback", "forget-old")
+        raise GalleryError(
+            f"{home.source}: keeps the embeddings of {second.identity}, too, of a change that is under way or can be "
+            f"taken back; first end that: mien gallery migrate {ways[0]}, or {ways[1]}"
+        )
+    if not originals and not _has_crops(home):
+        raise InputError(
+            f"{home.source}: keeps no crops, so its faces cannot be embedded anew; give the folder of the enrolled "
+            "pictures (--originals), or only judge, on held-out people (--images, --dry-run)"
+        )
+    return calibration
+
+
+def _has_crops(home: Home) -> bool:
+    """Whether one of some faces of a gallery has a crop."""
+    people = itertools.islice((subject for subject in home.subjects() if subject.faces), _LOOKED_AT)
+    return any(home.crop(face.id) for subject in people for face in home.faces(subject.name)[:1])
 
 
 def trained_on(run: Path, folder: Path) -> str:
     """The training source of a run that holds these faces, or lies in their folder; empty where none is known to.
 
-    A model must not be judged on what it was trained on.
+    A model must not be judged on what it was trained on. Looks at the runs, too, whose weights this one started from.
+    An export that was put elsewhere does not tell what it was trained on.
     """
-    try:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        sources = config["data"]["sources"]
-        paths = [str(source["path"]) for source in sources]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
     faces = folder.resolve()
-    for path in paths:
+    for _ in range(_ANCESTORS):
         try:
-            place = Path(path).resolve()
-        except (OSError, ValueError, RuntimeError):
-            continue
-        if place == faces or faces.is_relative_to(place) or place.is_relative_to(faces):
-            return path
+            config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+            paths = [str(source["path"]) for source in config["data"]["sources"]]
+            weights = config.get("network", {}).get("weights")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return ""
+        for path in paths:
+            try:
+                place = RunFolder(run).given(path).resolve()
+            except (OSError, ValueError, RuntimeError):
+                continue
+            if place == faces or faces.is_relative_to(place) or place.is_relative_to(faces):
+                return path
+        if not weights:
+            return ""
+        start = RunFolder(run).given(str(weights))
+        run = next((at for at in (start, *start.parents[:2]) if (at / "config.json").is_file()), start)
     return ""
 
 

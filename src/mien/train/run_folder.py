@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mien.errors import InputError, TrainingError
 from mien.file_lock import file_lock
@@ -26,8 +26,9 @@ _FREE: Final = (
 """What may differ when a run goes on: how the machine runs it, not what it learns."""
 
 _WORTH: Final = ("checkpoints/step-*.pt", "best/network.*", "last/network.*")
+_WHERE: Final = "working-folder.json"
 _REST: Final = (
-    METRICS, "config.json", SCORES, "checkpoints/.draft-*", "events/events.out.tfevents.*",
+    METRICS, "config.json", _WHERE, SCORES, "checkpoints/.draft-*", "events/events.out.tfevents.*",
 )  # fmt: skip
 """Files of a run, by what lies where: what it has to show for itself, and the rest."""
 
@@ -119,13 +120,16 @@ class RunFolder:
             self._clear()
             if config.before is None:  # else it has begun by itself, and this run starts from it
                 RunFolder(self.path / "before")._clear()
-        text = json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        draft = path.with_name(".config.json.draft")
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        _write(self.path / _WHERE, {"working_folder": str(Path.cwd())})
+        _write(path, config.to_dict())
+
+    def given(self, path: str) -> Path:
+        """A path of the config, which counts from the folder that the run was started in."""
+        try:
+            where = json.loads((self.path / _WHERE).read_text(encoding="utf-8"))["working_folder"]
+            return Path(where) / path
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return Path(path)
 
     def _kept(self) -> list[Path]:
         """What a run has to show: checkpoints and networks."""
@@ -138,6 +142,15 @@ class RunFolder:
         for name in ("checkpoints", "best", "last", "events"):
             with suppress(OSError):  # not there, or other things in it
                 (self.path / name).rmdir()
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def _may_replace(path: Path) -> bool:
