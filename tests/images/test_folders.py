@@ -92,6 +92,16 @@ def test_folders_that_cannot_be_read(tmp_path, monkeypatch):
     assert len(problems) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_a_link_to_itself_is_listed_as_a_dangling_one_is(tmp_path):
+    touch(tmp_path, "a.jpg", "z/b.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+    assert names(tmp_path, list_images(tmp_path)) == ["a.jpg", "gone.jpg", "loop.jpg", "z/b.jpg"]
+    assert [name for name, _ in people_of(tmp_path)] == ["a", "gone", "loop", "z"]
+
+
 def test_people_in_folders_and_flat_and_both(tmp_path):
     touch(
         tmp_path, "Grace Hopper/1.jpg", "Grace Hopper/old/2.png", "Ada.jpg", "empty/readme.txt", "notes.txt", ".x/a.jpg"

@@ -285,6 +285,24 @@ def test_a_folder_where_a_crop_belongs(recognizer, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_links_in_a_circle_are_told_of_and_stop_nothing(recognizer, tmp_path):
+    photos, out = tmp_path / "in", tmp_path / "in" / "crops"  # inside, so that it is asked where each photo really is
+    paint(photos / "a.png", (1, 12))
+    paint(photos / "b" / "c.png", (2, 12))
+    (photos / "loop.png").symlink_to("loop.png")
+    out.mkdir()
+    (out / "b").symlink_to("b")
+    answers = {a.source.name: a for a in crop(photos, out, recognizer)}
+    assert {name: a.decision for name, a in answers.items()} == {
+        "a.png": "cut",
+        "loop.png": "failed",
+        "c.png": "failed",
+    }
+    assert "loop.png" in str(answers["loop.png"].error)
+    assert f"{out / 'b'}: the folder cannot be made" in str(answers["c.png"].error)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
 def test_nothing_is_written_through_a_link_that_waits_under_a_hidden_name(recognizer, tmp_path):
     for i in range(9):
         paint(tmp_path / "in" / f"{i}.png", (1, 12))

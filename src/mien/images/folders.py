@@ -132,11 +132,19 @@ def _entries(folder: str | Path) -> list[tuple[str, bool]]:
     """Return the names that are not hidden in `folder`, sorted, and whether each is a folder."""
     try:
         with os.scandir(folder) as scan:
-            found = [(entry.name, entry.is_dir()) for entry in scan if not entry.name.startswith(".")]
+            found = [(entry.name, _is_folder(entry)) for entry in scan if not entry.name.startswith(".")]
     except OSError as error:
         raise InputError(f"{printable(str(folder))}: the folder cannot be read ({error.strerror or error})") from error
     found.sort(key=lambda item: (unicodedata.normalize("NFC", item[0]), item[0]))
     return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder; one that cannot be looked at, such as a link in a circle, counts as a file."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _walk(

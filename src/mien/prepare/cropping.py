@@ -137,8 +137,8 @@ def photos_to_crop(source: Path, target: Path) -> list[Path]:
     if inside == outside:
         raise InputError(f"{target}: is the folder of the photos; crops need another one")
     photos = list_images(source)
-    if inside.is_relative_to(outside):
-        photos = [photo for photo in photos if not photo.resolve().is_relative_to(inside)]
+    if inside.is_relative_to(outside):  # `Path.resolve` raises for a link in a circle
+        photos = [photo for photo in photos if not Path(os.path.realpath(photo)).is_relative_to(inside)]
     if not photos:
         raise InputError(f"{source}: no pictures in it; expected JPEG, PNG, WebP, HEIC, BMP, TIFF or GIF")
     return photos

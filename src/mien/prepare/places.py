@@ -127,8 +127,9 @@ class Shelter:
                 raise InputError(f"{target}: lies outside {self._root} because a link leads there; refused")
             folder.mkdir(parents=True, exist_ok=True)
             self._safe = os.path.dirname(parent) if folder.parent.resolve().is_relative_to(self._real) else None  # noqa: PTH120
-        except OSError as error:
-            raise InputError(f"{parent}: the folder cannot be made ({error.strerror or error})") from error
+        except (OSError, RuntimeError) as error:  # the second of a link in a circle
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{parent}: the folder cannot be made ({reason})") from error
         return False
 
     def _files(self) -> set[tuple[int, int]]:
