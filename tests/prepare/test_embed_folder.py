@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.errors import InputError
-from mien.prepare.embed_folder import embed_folder
+from mien.prepare.embed_folder import _Vectors, embed_folder
 from mien.prepare.manifest import read_manifest
 from mien.recognizer import Recognizer
 from mien.types import Faces, ModelIdentity
@@ -135,3 +135,26 @@ def test_a_place_that_is_no_npz_file(recognizer, folder, tmp_path, name):
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(InputError, match=r"\.npz"):
         list(embed_folder(folder, tmp_path / name, recognizer))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+@pytest.mark.parametrize(("room", "file"), [(40, "manifest.jsonl"), (400, "manifest.jsonl"), (1500, "faces.npz")])
+def test_a_disk_that_is_full_is_an_error_and_the_run_goes_on_later(recognizer, folder, tmp_path, room_for, room, file):
+    target = tmp_path / "faces.npz"
+    with room_for(room), pytest.raises(InputError, match=rf"{file}: cannot be \w+ \(File too large\)"):
+        list(embed_folder(folder, target, recognizer))
+    assert not target.exists()
+    assert list(tmp_path.glob(".mien-*")) == []
+    list(embed_folder(folder, target, recognizer))
+    with np.load(target) as made:
+        assert made["embeddings"].argmax(1).tolist() == [5, 7, 3]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+def test_no_room_for_the_vectors(tmp_path, room_for):
+    with (
+        room_for(40),
+        pytest.raises(InputError, match=r"v: cannot be written \(File too large\)"),
+        _Vectors(tmp_path / "v", 8, 0) as vectors,
+    ):
+        vectors.add([np.ones(8, np.float32)] * 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -47,6 +48,20 @@ def test_a_first_line_that_was_cut_off_is_written_again(tmp_path):
     with Manifest(tmp_path, "crop", {}) as again:
         again.add([entry("a.jpg")])
     assert [e["source"] for e in read_manifest(tmp_path)] == ["a.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+def test_a_disk_that_is_full_is_an_error_and_no_half_line_stays(tmp_path, room_for):
+    with Manifest(tmp_path, "crop", {}) as manifest:
+        manifest.add([entry("a.jpg")])
+        with room_for(manifest.path.stat().st_size + 100):
+            with pytest.raises(InputError, match=r"manifest\.jsonl: cannot be written \(File too large\)"):
+                manifest.add([entry("b.jpg"), entry("c.jpg"), entry("d.jpg")])
+            manifest.close()  # and raises nothing more
+        assert not manifest.done("b.jpg", MARKS)
+    with Manifest(tmp_path, "crop", {}) as again:
+        again.add([entry("b.jpg")])
+    assert [e["source"] for e in read_manifest(tmp_path)] == ["a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,19 @@ import secrets
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mien.errors import InputError, MienError
 from mien.images import list_images
 from mien.prepare.cropping_cut import Photo, content_sha256
-from mien.prepare.manifest import NAME, Manifest, read_manifest, stamp
+from mien.prepare.manifest import NAME, Manifest, read_manifest, stamp, write_whole
 from mien.prepare.ray_pipeline import chunk_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from io import FileIO
 
     from mien.prepare.manifest import Entry
     from mien.prepare.ray_pipeline import Cluster
@@ -232,7 +233,7 @@ class _Vectors:
 
     def __init__(self, path: Path, dimension: int, count: int) -> None:
         self.path, self._dimension, self._count = path, dimension, count
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
 
     def __enter__(self) -> _Vectors:
         size = 4 * self._dimension * self._count
@@ -241,7 +242,7 @@ class _Vectors:
                 raise InputError(
                     f"{self.path}: shorter than its manifest says; remove {self.path.parent} to begin anew"
                 )
-            self._file = self.path.open("ab")
+            self._file = self.path.open("ab", buffering=0)  # see Manifest
             self._file.truncate(size)  # what a killed run wrote without a line
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
@@ -253,8 +254,7 @@ class _Vectors:
             raise ValueError("the file is not open")
         first, self._count = self._count, self._count + len(vectors)
         try:
-            self._file.write(b"".join(np.ascontiguousarray(v, "<f4").tobytes() for v in vectors))
-            self._file.flush()
+            write_whole(self._file, b"".join(np.ascontiguousarray(v, "<f4").tobytes() for v in vectors))
             os.fsync(self._file.fileno())
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from error

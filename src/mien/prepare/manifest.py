@@ -20,9 +20,10 @@ from mien.file_lock import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import IO, Self
+    from io import FileIO
+    from typing import Self
 
-__all__ = ["Entry", "Line", "Manifest", "as_json", "line_of", "marks_of", "read_manifest", "stamp"]
+__all__ = ["Entry", "Line", "Manifest", "as_json", "line_of", "marks_of", "read_manifest", "stamp", "write_whole"]
 
 Entry: TypeAlias = dict[str, Any]
 """One line: plain JSON values."""
@@ -78,7 +79,7 @@ class Manifest:
     def __init__(self, folder: Path, verb: str, settings: Mapping[str, Any], *, fresh: bool = False) -> None:
         self.path = folder / NAME
         self._seen: set[int] = set()
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         head = {"mien_manifest": _VERSION, "verb": verb, "settings": dict(settings)}
         self._undo = contextlib.ExitStack()
         busy = InputError(f"{folder}: another run is writing there; wait for it to end or choose another folder")
@@ -88,7 +89,8 @@ class Manifest:
             if fresh:
                 self.path.unlink(missing_ok=True)
             there = self._follow(head) if self.path.exists() else False
-            self._file = self.path.open("ab")
+            # Without a buffer, or closing would try once more to write what had no room, and raise over its error.
+            self._file = self.path.open("ab", buffering=0)
             self._undo.callback(self._file.close)
             if not there:
                 self._file.truncate(0)
@@ -127,23 +129,23 @@ class Manifest:
         return _key(source, marks.get("size"), marks.get("modified")) in self._seen
 
     def add(self, entries: Iterable[Entry | Line]) -> None:
-        """Append lines; they are on the disk when this returns.
+        """Append lines; they are on the disk when this returns, and none of them is when it raises.
 
         Raises:
             InputError: they cannot be written.
         """
         if self._file is None:
             raise ValueError("the manifest is closed")
+        lines = [entry if isinstance(entry, Line) else line_of(entry) for entry in entries]
+        end = self._file.seek(0, os.SEEK_END)
         try:
-            for entry in entries:
-                line = entry if isinstance(entry, Line) else line_of(entry)
-                self._file.write(line.content)
-                if line.key is not None:
-                    self._seen.add(line.key)
-            self._file.flush()
+            write_whole(self._file, b"".join([line.content for line in lines]))
             os.fsync(self._file.fileno())
         except OSError as error:
+            with contextlib.suppress(OSError):  # half a line would spoil the one after it
+                self._file.truncate(end)
             raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        self._seen.update([line.key for line in lines if line.key is not None])
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -176,6 +178,13 @@ def read_manifest(folder: Path) -> Iterator[Entry]:
                     yield entry
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def write_whole(file: FileIO, content: bytes) -> None:
+    """Write to a file without a buffer, which may take less at a time than it is given. Raises OSError."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def line_of(entry: Entry, **more: str) -> Line:
