@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.data import crc32c, parquet, recordio, shards, tfrecord
+from mien.data import crc32c, parquet, parquet_pages, recordio, shards, tfrecord
 from mien.data.samples import Sample, safe_key
 from mien.errors import InputError, MienError
 
@@ -283,6 +283,94 @@ def test_records_that_announce_gigabytes_are_refused_before_they_are_read(tmp_pa
     rec.write_bytes(struct.pack("<II", recordio.MAGIC, (1 << 29) - 1))
     with pytest.raises(InputError, match="damaged"):
         list(recordio.read_recordio(rec))
+
+
+def parquet_of(path, pictures, **options):
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    rows = [{"bytes": picture, "path": f"a/{i}.jpg"} for i, picture in enumerate(pictures)]
+    pq.write_table(pa.table({"image": rows, "label": [0] * len(rows), "person": ["a"] * len(rows)}), path, **options)
+    return pq.ParquetFile(path).metadata
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("codec", ["none", "snappy", "zstd"])
+def test_pages_are_as_large_as_the_footer_says(tmp_path, codec, version):
+    pictures = [bytes([i % 7]) * (i * 40) for i in range(300)]  # statistics of some size in the heads
+    facts = parquet_of(tmp_path / "a.parquet", pictures, compression=codec, data_page_version=version)
+    with (tmp_path / "a.parquet").open("rb") as file:
+        for i in range(facts.row_group(0).num_columns):
+            column, sizes = facts.row_group(0).column(i), 0
+            for page in parquet_pages._pages(file, column, "a"):
+                sizes += page.size
+            assert 0 < column.total_uncompressed_size - sizes < 400  # the heads themselves
+
+
+def test_a_parquet_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.parquet"
+    parquet_of(path, [bytes(2_000_000)] * 8, compression="zstd", use_dictionary=False)
+    assert path.stat().st_size < 20_000
+    assert sum(len(sample.picture) for sample in parquet.read_parquet(path)) == 16_000_000
+    pq = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(parquet_pages, "LARGEST_PAGE", 4_000_000)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)
+    with pytest.raises(InputError, match=r"image\.bytes: a page of 16,000,0\d\d bytes; 4,000,000 are the most"):
+        list(parquet.read_parquet(path))
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        ({}, 2),  # a dictionary: one entry stands in every row
+        ({"use_dictionary": False}, 2),  # as many as fit
+        ({"use_dictionary": False, "column_encoding": {"image.bytes": "DELTA_BYTE_ARRAY"}}, 1),  # as the one before
+    ],
+)
+def test_values_that_multiply_are_decoded_few_at_a_time(tmp_path, monkeypatch, options, rows):
+    picture = JPEG + bytes(800_000)
+    parquet_of(tmp_path / "a.parquet", [picture] * 50, **options)
+    import pyarrow.parquet as pq
+
+    plain, asked = pq.ParquetFile.iter_batches, []
+    monkeypatch.setattr(parquet, "_BYTES_AT_ONCE", 2_000_000)
+    monkeypatch.setattr(
+        pq.ParquetFile, "iter_batches", lambda self, **how: (asked.append(how["batch_size"]), plain(self, **how))[1]
+    )
+    assert [bytes(s.picture) for s in parquet.read_parquet(tmp_path / "a.parquet")] == [picture] * 50
+    assert asked == [rows]
+
+
+def test_our_row_groups_stay_small(tmp_path, monkeypatch):
+    pq = pytest.importorskip("pyarrow.parquet", reason="Parquet needs pyarrow")
+    monkeypatch.setattr(parquet, "_BYTES_AT_ONCE", 1000)
+    samples = [Sample(f"a/{i}.jpg", 0, "a", JPEG + bytes(size)) for i, size in enumerate([400, 400, 400, 5000, 1, 2])]
+    facts = pq.ParquetFile(write(tmp_path, "parquet", samples)).metadata
+    assert [facts.row_group(i).num_rows for i in range(facts.num_row_groups)] == [2, 1, 1, 2]
+    assert list(parquet.read_parquet(tmp_path / "a.parquet")) == samples
+
+
+def test_a_flipped_byte_of_a_picture_is_found_in_parquet(tmp_path):
+    needs("parquet")
+    samples = made_up()
+    path = write(tmp_path, "parquet", samples)
+    whole = path.read_bytes()
+    for sample in samples[::3]:
+        data = bytearray(whole)
+        data[whole.index(sample.picture) + len(sample.picture) // 2] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="CRC"):
+            list(parquet.read_parquet(path))
+
+
+def test_a_column_of_lists_is_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([("image", pa.list_(pa.binary())), ("label", pa.int64())])
+    pq.write_table(pa.table({"image": [[JPEG]], "label": [0]}, schema=schema), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"missing: image|holds lists"):
+        list(parquet.read_parquet(tmp_path / "a.parquet"))
 
 
 def test_a_rec_without_a_list_gives_keys_of_its_own(tmp_path):
