@@ -136,6 +136,20 @@ def test_every_row_of_the_loss_table_is_a_loss() -> None:
         assert rule.alone == (parts.margin is None and parts.dense is None)
 
 
+def test_what_grows_in_the_loss_table_can_grow(budget, tmp_path) -> None:
+    from mien.train.objective import Objective
+
+    def run(config, folder):
+        Objective(config.loss, 8, 5)
+        grown[config.loss.name] = (config.loss.scale_warm_up > 0, config.loss.margin_warm_up > 0)
+        return made_up([])(config, folder)
+
+    grown: dict[str, tuple[bool, bool]] = {}
+    losses(budget, tmp_path, runner=run)
+    assert grown.keys() == LOSSES.keys()
+    assert (grown["arcface"], grown["normface"], grown["softmax"]) == ((True, True), (True, False), (False, False))
+
+
 def test_an_unknown_loss_is_named(budget, tmp_path) -> None:
     with pytest.raises(InputError, match="arcface"):
         losses(budget, tmp_path, names=("arcfase",))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from mien.errors import InputError
 from mien.experiments.comparison import Runner, compare, in_own_process
@@ -102,29 +102,33 @@ class _Loss:
     """How a loss enters the table."""
 
     options: Mapping[str, Any]
-    grows: bool = False  # scale first, then the margin, as in the recipe small-cpu
+    grows: Literal["no", "scale", "both"] = "no"  # scale first, then the margin, as in the recipe small-cpu
     pairs: bool = False  # batches of people x pictures
     alone: bool = False  # pairs only: no class centres that a high rate of SGD could lean on
 
 
 _S: Final = 32.0  # margins and scale for some hundred people, as the recipe small-cpu has them
-_GROWTH: Final[Mapping[str, Any]] = {"scale_warm_up": 0.3, "margin_start": 0.3, "margin_warm_up": 0.3}
+_GROWTH: Final[Mapping[str, Mapping[str, Any]]] = {
+    "no": {},
+    "scale": {"scale_warm_up": 0.3},
+    "both": {"scale_warm_up": 0.3, "margin_start": 0.3, "margin_warm_up": 0.3},
+}
 
 LOSSES: Final[Mapping[str, _Loss]] = MappingProxyType(
     {
         "softmax": _Loss({}),
         "center": _Loss({"weight": 0.003}),
-        "normface": _Loss({"scale": _S}, grows=True),
+        "normface": _Loss({"scale": _S}, grows="scale"),
         "l-softmax": _Loss({"m": 2}),
         "sphereface": _Loss({"m": 4}),
-        "cosface": _Loss({"scale": _S, "margin": 0.25}, grows=True),
-        "arcface": _Loss({"scale": _S, "margin": 0.4}, grows=True),
-        "combined": _Loss({"scale": _S, "m1": 1.0, "m2": 0.2, "m3": 0.15}, grows=True),
-        "sub-center": _Loss({"scale": _S, "margin": 0.3, "sub_centres": 3}, grows=True),
-        "curricularface": _Loss({"scale": _S, "margin": 0.3}, grows=True),
-        "magface": _Loss({"scale": _S, "margin_range": [0.2, 0.5]}, grows=True),
-        "adaface": _Loss({"scale": _S, "margin": 0.3}, grows=True),
-        "arcface-triplet": _Loss({"scale": _S, "margin": 0.3, "weight": 1.0}, grows=True, pairs=True),
+        "cosface": _Loss({"scale": _S, "margin": 0.25}, grows="both"),
+        "arcface": _Loss({"scale": _S, "margin": 0.4}, grows="both"),
+        "combined": _Loss({"scale": _S, "m1": 1.0, "m2": 0.2, "m3": 0.15}, grows="both"),
+        "sub-center": _Loss({"scale": _S, "margin": 0.3, "sub_centres": 3}, grows="both"),
+        "curricularface": _Loss({"scale": _S, "margin": 0.3}, grows="both"),
+        "magface": _Loss({"scale": _S, "margin_range": [0.2, 0.5]}, grows="both"),
+        "adaface": _Loss({"scale": _S, "margin": 0.3}, grows="both"),
+        "arcface-triplet": _Loss({"scale": _S, "margin": 0.3, "weight": 1.0}, grows="both", pairs=True),
         "triplet": _Loss({"margin": 0.2}, pairs=True, alone=True),
         "contrastive": _Loss({"margin": 1.0}, pairs=True, alone=True),
     }
@@ -175,7 +179,7 @@ def losses(
         rule = LOSSES.get(name)
         if rule is None:
             raise InputError(f"losses: there is no {name!r}{nearest(name, LOSSES)}")
-        loss = LossConfig(name=name, options=dict(rule.options), **(_GROWTH if rule.grows else {}))
+        loss = LossConfig(name=name, options=dict(rule.options), **_GROWTH[rule.grows])
         config = replace(base, recipe="losses", loss=loss)
         if rule.pairs:
             config = replace(config, data=replace(base.data, sampler=SamplerConfig(name="pk", each=4)))

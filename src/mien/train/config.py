@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mien.train.config_parts import (
     DataConfig,
@@ -36,6 +37,9 @@ __all__ = [
     "SourceConfig",
     "TrainConfig",
 ]
+
+_MOST_SIDE: Final = 1024  # as networks' own
+_MOST_THREADS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +73,15 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         need(self.epochs > 0, "schedule.epochs: expected 1 or more", self.epochs)
         need(self.minutes is None or self.minutes > 0, "schedule.minutes: expected above 0", self.minutes)
-        need(self.warm_up >= 0, "schedule.warm_up: expected 0 or more epochs", self.warm_up)
+        need(0 <= self.warm_up < math.inf, "schedule.warm_up: expected 0 or more epochs", self.warm_up)
         need(0 <= self.least <= 1, "schedule.least: expected a share, 0 to 1", self.least)
-        need(self.power > 0, "schedule.power: expected above 0", self.power)
+        need(0 < self.power < math.inf, "schedule.power: expected above 0", self.power)
+        need(0 <= self.gamma <= 1, "schedule.gamma: expected 0 to 1", self.gamma)
         shares = [share for share, _ in self.sizes]
         rising = shares == sorted(shares) and all(0 <= s < 1 for s in shares) and shares[:1] in ([], [0])
         need(rising, "schedule.sizes: expected rising shares of the training, from 0", self.sizes)
-        need(all(side >= 16 for _, side in self.sizes), "schedule.sizes: expected sides of 16 or more", self.sizes)
+        fine = all(16 <= side <= _MOST_SIDE for _, side in self.sizes)
+        need(fine, f"schedule.sizes: expected sides of 16 to {_MOST_SIDE} pixels", self.sizes)
         fine = list(self.milestones) == sorted(self.milestones) and all(0 < s < 1 for s in self.milestones)
         need(fine, "schedule.milestones: expected rising shares between 0 and 1", self.milestones)
 
@@ -111,8 +117,9 @@ class LoopConfig:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        need(self.seed >= 0, "loop.seed: expected 0 or more", self.seed)
-        need(self.threads is None or self.threads > 0, "loop.threads: expected 1 or more", self.threads)
+        need(0 <= self.seed < 2**32, "loop.seed: expected 0 to 2**32 - 1", self.seed)
+        fine = self.threads is None or 0 < self.threads <= _MOST_THREADS
+        need(fine, f"loop.threads: expected 1 to {_MOST_THREADS}", self.threads)
         need(self.checkpoint_minutes > 0, "loop.checkpoint_minutes: expected above 0", self.checkpoint_minutes)
         steps = self.checkpoint_steps
         need(steps is None or steps > 0, "loop.checkpoint_steps: expected 1 or more", steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mien.errors import InputError
 
@@ -17,6 +17,10 @@ __all__ = [
     "SourceConfig",
     "need",
 ]
+
+
+_MOST: Final = 1e6
+"""Of numbers that weights are multiplied by: far beyond what makes sense, and far below what float32 can hold."""
 
 
 def need(holds: bool, what: str, value: object) -> None:
@@ -61,7 +65,7 @@ class SourceConfig:
 
     Attributes:
         path: a folder or file.
-        kind: folder, list, rec, tfrecord, webdataset, parquet, bin, or auto.
+        kind: folder, list, rec, tfrecord, webdataset, parquet, or auto.
         aligned: whether its pictures are aligned already.
         proportion: its share of each epoch, for the sampler ``mixed``.
     """
@@ -85,6 +89,11 @@ class SamplerConfig:
     name: Literal["shuffle", "balanced", "pk", "mixed"] = "shuffle"
     people: int = 0
     each: int = 4
+
+    def __post_init__(self) -> None:
+        fine = self.people == 0 or self.people >= 2
+        need(fine, "data.sampler.people: expected 2 or more, or 0 for what the batch holds", self.people)
+        need(self.each >= 1, "data.sampler.each: expected 1 or more", self.each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +165,9 @@ class LossConfig:
             share = getattr(self, name)
             need(0 <= share <= 1, f"loss.{name}: expected a share, 0 to 1", share)
         if self.first_scale is not None:
-            need(0 < self.first_scale < math.inf, "loss.first_scale: expected above 0", self.first_scale)
+            need(0 < self.first_scale <= _MOST, "loss.first_scale: expected above 0, up to 1e6", self.first_scale)
         need(0 < self.sample_rate <= 1, "loss.sample_rate: expected above 0 and up to 1", self.sample_rate)
-        need(0 <= self.keep < math.inf, "loss.keep: expected 0 or more", self.keep)
+        need(0 <= self.keep <= _MOST, "loss.keep: expected 0 or more, up to 1e6", self.keep)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,10 +204,13 @@ class OptimizerConfig:
     start_share: float = 0.0
 
     def __post_init__(self) -> None:
-        need(0 <= self.lr < math.inf, "optimizer.lr: expected 0 or more", self.lr)
-        need(0 <= self.head_lr < math.inf, "optimizer.head_lr: expected 0 or more", self.head_lr)
+        need(0 <= self.lr <= 1e30, "optimizer.lr: expected 0 or more, up to 1e30", self.lr)
         need(0 <= self.momentum < 1, "optimizer.momentum: expected 0 to below 1", self.momentum)
-        need(0 <= self.weight_decay < math.inf, "optimizer.weight_decay: expected 0 or more", self.weight_decay)
+        fine = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        need(fine, "optimizer.betas: expected two numbers of 0 to below 1", self.betas)
+        for name in ("head_lr", "weight_decay", "head_weight_decay"):
+            value = getattr(self, name)
+            need(value is None or 0 <= value <= _MOST, f"optimizer.{name}: expected 0 or more, up to 1e6", value)
         need(self.clip is None or self.clip > 0, "optimizer.clip: expected above 0", self.clip)
         need(self.accumulate > 0, "optimizer.accumulate: expected 1 or more", self.accumulate)
         need(0 <= self.start_share < 1, "optimizer.start_share: expected 0 to below 1", self.start_share)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+import numpy as np
 from torch import nn
 
 from mien.errors import InputError
@@ -15,9 +17,11 @@ from mien.train import losses as L  # noqa: N812
 from mien.train.losses.angles import GradientMode, PastPi
 from mien.train.losses.mining import Mining
 from mien.train.losses.triplets import Distance
-from mien.train.settings import nearest
+from mien.train.settings import nearest, typed
 
 __all__ = ["LOSSES", "LossParts", "loss_parts"]
+
+_MOST: Final = 1e6  # far beyond what makes sense, and far below what float32 can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +171,8 @@ def _arcface_triplet(
     gradient: GradientMode = "true",
     past_pi: PastPi = "published",
 ) -> LossParts:
+    if weight < 0:
+        raise InputError(f"weight: expected 0 or more, got {weight!r}")
     rule = L.CombinedMargin(m2=margin, gradient=gradient, past_pi=past_pi)
     near = L.Triplet(triplet_margin, mining=mining, distance=distance)
     return LossParts(margin=rule, scale=scale, pairs=near, pairs_weight=weight, coupled=True)
@@ -205,10 +211,15 @@ def loss_parts(name: str, options: Mapping[str, Any]) -> LossParts:
     if make is None:
         raise InputError(f"loss.name: there is no {name!r}{nearest(name, LOSSES)}")
     known = inspect.signature(make).parameters
-    for option in options:
+    kinds, given = typing.get_type_hints(make), {}
+    for option, value in options.items():
         if option not in known:
             raise InputError(f"loss.options: {name} takes no {option!r}{nearest(option, known)}")
+        where = f"loss.options.{option}"
+        given[option] = found = typed(kinds[option], value, where)
+        if any(isinstance(part, float | int) and abs(part) > _MOST for part in np.ravel(found).tolist()):
+            raise InputError(f"{where}: expected up to {_MOST:,.0f}, got {value!r}")
     try:
-        return make(**options)
-    except (TypeError, ValueError, IndexError) as error:
+        return make(**given)
+    except (InputError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"loss.options: {name}: {error}") from error

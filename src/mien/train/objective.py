@@ -49,6 +49,16 @@ class Objective(nn.Module):
         self.parts: LossParts = loss_parts(config.name, config.options)
         self.head: MarginHead | None = None
         self.dense: nn.Module | None = None
+        try:
+            self._make(dim, classes, seed)
+        except InputError as error:
+            raise InputError(f"loss.options: {config.name}: {error}") from error
+        self.pairs = self.parts.pairs
+        self._full = _margins(self.parts.margin)
+        self._check_idle()
+
+    def _make(self, dim: int, classes: int, seed: int) -> None:
+        """The class centres: in a margin head, or with a loss that has its own."""
         if self.parts.margin is not None:
             self.head = MarginHead(
                 dim,
@@ -56,8 +66,8 @@ class Objective(nn.Module):
                 self.parts.margin,
                 self.parts.scale,
                 sub_centres=self.parts.sub_centres,
-                sample_rate=config.sample_rate,
-                group=group,
+                sample_rate=self.config.sample_rate,
+                group=self.group,
                 seed=seed,
             )
             _start(self.head, seed)
@@ -65,12 +75,26 @@ class Objective(nn.Module):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 self.dense = self.parts.dense(dim, classes)
-        self.pairs = self.parts.pairs
-        asked = config.sample_rate < 1 or config.centres != "random" or config.margin_warm_up or config.margin_start
-        if self.head is None and (asked or config.scale_warm_up):
-            names = "loss.sample_rate, loss.centres, loss.margin_start, loss.margin_warm_up and loss.scale_warm_up"
-            raise InputError(f"{names}: are for margin losses; {config.name} has no class centres of that kind")
-        self._full = _margins(self.parts.margin)
+
+    def _check_idle(self) -> None:
+        """Refuse settings that this loss would pass over in silence."""
+        config, name = self.config, self.config.name
+        centres = {"sample_rate": config.sample_rate < 1, "centres": config.centres != "random"}
+        margin = {"margin_start": config.margin_start > 0, "margin_warm_up": config.margin_warm_up > 0}
+        scale = {"scale_warm_up": config.scale_warm_up > 0}
+        grows = self.head is not None and not isinstance(self.parts.margin, IntegerMargin)
+        rules = (
+            (self.head is not None, centres, f"for margin losses; {name} has no class centres of that kind"),
+            (bool(self._full), margin, f"for losses whose margin can grow; {name} has none"),
+            (grows, scale, f"for losses whose scale can grow; {name} has none"),
+            (config.scale_warm_up > 0, {"first_scale": config.first_scale is not None}, "for loss.scale_warm_up"),
+        )
+        for fits, settings, what in rules:
+            asked = [setting for setting, given in settings.items() if given]
+            if asked and not fits:
+                names = " and ".join(f"loss.{setting}" for setting in asked)
+                idle = " and ".join(f"loss.{one}={str(getattr(LossConfig(), one)).lower()}" for one in asked)
+                raise InputError(f"{names}: {'is' if len(asked) == 1 else 'are'} {what}; take {idle}")
 
     @property
     def sparse(self) -> bool:

@@ -16,11 +16,12 @@ from typing import Any, Final, Literal, TypeVar, Union
 
 from mien.errors import InputError, NotFoundError
 
-__all__ = ["difference", "from_plain", "nearest", "read_settings", "to_plain", "with_setting"]
+__all__ = ["difference", "from_plain", "nearest", "read_settings", "to_plain", "typed", "with_setting"]
 
 T = TypeVar("T")
 
 _MOST_BYTES: Final = 1 << 20
+_MOST_WHOLE: Final = 2**53  # above it floats skip whole numbers
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -65,7 +66,7 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], path: str = "") -> T:
         where = f"{path}.{key}" if path else str(key)
         if key not in known:
             raise InputError(f"{where}: there is no such setting{nearest(str(key), known)}")
-        made[key] = _typed(known[key], value, where)
+        made[key] = typed(known[key], value, where)
     missing = [
         f.name
         for f in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -76,14 +77,19 @@ def from_plain(cls: type[T], plain: Mapping[str, Any], path: str = "") -> T:
     return cls(**made)
 
 
-def _typed(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+def typed(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
+    """A plain value as a type asks for it: lists as tuples, whole numbers as floats where those are asked for.
+
+    Raises:
+        InputError: it is of another type; says `where`.
+    """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return _frozen_plain(value, where)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in inner:
             return None
-        return _typed(next(k for k in inner if k is not type(None)), value, where)
+        return typed(next(k for k in inner if k is not type(None)), value, where)
     if origin is Literal:
         if value not in inner:
             text = ", ".join(map(str, inner))
@@ -96,7 +102,7 @@ def _typed(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401
     if origin is dict:
         if not isinstance(value, Mapping):
             raise InputError(f"{where}: expected a table, got {value!r}")
-        return {str(k): _typed(inner[1], v, f"{where}.{k}") for k, v in value.items()}
+        return {str(k): typed(inner[1], v, f"{where}.{k}") for k, v in value.items()}
     return _scalar(kind, value, where)
 
 
@@ -111,15 +117,17 @@ def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:  
     kinds = [inner[0]] * len(value) if len(inner) == 2 and inner[1] is Ellipsis else list(inner)
     if len(kinds) != len(value):
         raise InputError(f"{where}: expected {len(kinds)} values, got {len(value)}")
-    return tuple(_typed(k, v, f"{where}.{i}") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    return tuple(typed(k, v, f"{where}.{i}") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
 
 
 def _scalar(kind: type, value: Any, where: str) -> Any:  # noqa: ANN401
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and isinstance(value, int) and abs(value) > _MOST_WHOLE:
+        raise InputError(f"{where}: expected a whole number of up to 2**53, got one of {value.bit_length()} bits")
     if kind is bool and isinstance(value, bool):
         return value
-    if kind is int and number and float(value).is_integer():
+    if kind is int and number and float(value).is_integer() and abs(value) <= _MOST_WHOLE:
         return int(value)
     if kind is float and number and not math.isnan(value):
         return float(value)

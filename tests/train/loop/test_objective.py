@@ -56,10 +56,51 @@ def test_every_name_has_parts_and_unknown_ones_are_told_the_nearest() -> None:
         loss_parts("arcface", {"margni": 1})
     with pytest.raises(InputError, match="m2"):
         loss_parts("arcface", {"margin": 9.0})
-    with pytest.raises(InputError, match=r"loss\.options: magface"):
+    with pytest.raises(InputError, match=r"loss\.options\.norm_range: expected a list, got 3"):
         loss_parts("magface", {"norm_range": 3})
-    with pytest.raises(InputError, match="are for margin losses"):
+    with pytest.raises(InputError, match=r"loss.sample_rate: is for margin losses; triplet has no class"):
         Objective(LossConfig(name="triplet", sample_rate=0.5), DIM, PEOPLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("arcface", {"scale": "text"}, r"loss\.options\.scale: expected a number, got 'text'"),
+        ("arcface", {"scale": [1]}, r"loss\.options\.scale: expected a number"),
+        ("cosface", {"scale": 1e300}, r"loss\.options\.scale: expected up to 1,000,000"),
+        ("magface", {"margin_range": [0.2, -1e300]}, r"loss\.options\.margin_range: expected up to"),
+        ("cosface", {"scale": -1}, r"loss\.options: cosface: scale: "),
+        ("center", {"weight": "much"}, r"loss\.options\.weight: expected a number"),
+        ("center", {"rate": -1}, r"loss\.options: center: rate: "),
+        ("softmax", {"bias": 2}, r"loss\.options\.bias: expected true or false"),
+        ("l-softmax", {"m": 2.5}, r"loss\.options\.m: expected a whole number"),
+        ("triplet", {"mining": "hardest"}, r"loss\.options\.mining: expected one of "),
+        ("contrastive", {"margin": True}, r"loss\.options\.margin: expected a number"),
+        ("arcface-triplet", {"weight": -1}, r"loss\.options: arcface-triplet: weight: expected 0 or more"),
+        ("sub-center", {"sub_centres": 0}, r"loss\.options: sub-center: sub_centres: "),
+    ],
+)
+def test_values_that_a_loss_cannot_take_are_named(name: str, options: dict, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Objective(LossConfig(name=name, options=options), DIM, PEOPLE)
+
+
+def test_what_a_loss_would_pass_over_is_refused() -> None:
+    grown = ("cosface", "arcface", "combined", "sub-center", "curricularface", "magface", "adaface", "arcface-triplet")
+    for name in LOSSES:
+        for setting, taken in (
+            ("margin_start", name in grown),
+            ("margin_warm_up", name in grown),
+            ("scale_warm_up", name in (*grown, "normface")),
+        ):
+            config = LossConfig(name=name, **{setting: 0.25})
+            if taken:
+                Objective(config, DIM, PEOPLE)
+                continue
+            with pytest.raises(InputError, match=rf"^loss\.{setting}: is for .*; {name} has none; take .*=0\.0$"):
+                Objective(config, DIM, PEOPLE)
+    with pytest.raises(InputError, match=r"loss\.first_scale: is for loss\.scale_warm_up; take loss\.first_scale=none"):
+        Objective(LossConfig(first_scale=4.0), DIM, PEOPLE)
 
 
 @pytest.mark.parametrize(
