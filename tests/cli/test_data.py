@@ -37,7 +37,10 @@ def run_json(capsys, *words):
 def test_select_split_pack_unpack(folder, tmp_path, capsys):
     found = run_json(capsys, "select", folder, tmp_path / "chosen", "--people", 2, "--most", 3)
     assert found["sets"] == [{"set": "", "people": 2, "pictures": 6}] or found["sets"][0]["pictures"] == 6
-    assert sorted(p.name for p in (tmp_path / "chosen").iterdir()) == ["Ada Lovelace", "张伟"]
+    assert sorted(p.name for p in (tmp_path / "chosen").iterdir() if p.is_dir()) == ["Ada Lovelace", "张伟"]
+    code, out = run(capsys, "select", folder, tmp_path / "chosen", "--people", 3)
+    assert (code, "other settings" in out.err) == (2, True)
+    assert run_json(capsys, "select", folder, tmp_path / "chosen", "--people", 3, "--force")["sets"][0]["people"] == 3
 
     sets = run_json(capsys, "split", folder, tmp_path / "sets", "--shares", "train:0.5,test:0.5")["sets"]
     assert [s["people"] for s in sets] == [2, 2]
@@ -135,6 +138,7 @@ def test_mesh_and_generate(folder, tmp_path, capsys):
         (("split", "{in}", "{out}", "--by", "colour"), "--by"),
         (("select", "{in}", "{out}", "--place", "move"), "--place"),
         (("select", "{in}", "{out}", "--people", "9"), "only 4"),
+        (("select", "{in}", "{out}", "--least", "100"), "nobody has"),
         (("pack", "{in}", "{out}.zip"), "ends in"),
         (("unpack", "{out}.tar", "{out}"), "no such file"),
         (("generate", "snow", "{in}", "{out}"), "kind"),

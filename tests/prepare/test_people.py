@@ -1,4 +1,4 @@
-"""Choosing, splitting, placing and pairing people."""
+"""Choosing, splitting and pairing people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mien.errors import InputError
 from mien.prepare.pairing import draw_pairs
-from mien.prepare.people import place, read_people, select, split
+from mien.prepare.people import select, split
 
 NAMES = ["Ada", "Grace", "Katherine", "Li Na", "张伟", "Zoë"]
 
@@ -31,6 +31,8 @@ def test_those_with_most_pictures():
         select(people, count=3, least=6)
     with pytest.raises(InputError, match="at least 1"):
         select(people, least=0)
+    with pytest.raises(InputError, match="nobody has at least 100 pictures; 9 are"):
+        select(people, least=100)
 
 
 @settings(max_examples=50, deadline=None)
@@ -55,38 +57,6 @@ def test_a_split_by_pictures_divides_everybody():
 def test_shares_that_make_no_sense(shares):
     with pytest.raises(InputError):
         split(made_up([2] * 6), shares)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for person in ("Ada", "张伟"):
-        (tmp_path / "in" / person).mkdir(parents=True)
-        for i in range(2):
-            (tmp_path / "in" / person / f"{i}.jpg").write_bytes(f"{person}{i}".encode())
-    return tmp_path / "in"
-
-
-@pytest.mark.parametrize("how", ["copy", "link"])
-def test_placed_pictures_are_the_same_and_a_second_run_places_nothing(folder, tmp_path, how):
-    people = read_people(folder)
-    assert place(people, folder, tmp_path / "out", how).placed == 4
-    assert (tmp_path / "out" / "张伟" / "1.jpg").read_bytes() == "张伟1".encode()
-    again = place(people, folder, tmp_path / "out", how)
-    assert (again.placed, again.there) == (0, 4)
-    (tmp_path / "out" / "Ada" / "0.jpg").unlink()
-    (tmp_path / "out" / "Ada" / "0.jpg").write_bytes(b"other")
-    with pytest.raises(InputError, match="another file"):
-        place(people, folder, tmp_path / "out", how)
-
-
-def test_a_list_of_paths(folder, tmp_path):
-    place(read_people(folder), folder, tmp_path / "train.txt", "list")
-    assert (tmp_path / "train.txt").read_text("utf-8").splitlines() == [
-        "Ada/0.jpg",
-        "Ada/1.jpg",
-        "张伟/0.jpg",
-        "张伟/1.jpg",
-    ]
 
 
 @settings(max_examples=40, deadline=None)

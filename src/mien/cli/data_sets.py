@@ -21,6 +21,9 @@ How = Annotated[
     str, typer.Option("--place", help="copy the pictures, link them (hard links), or only list their paths.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Anew = Annotated[
+    bool, typer.Option("--force", help="Begin anew: write over lists, and take back what an earlier run placed.")
+]
 
 
 def select(
@@ -32,6 +35,7 @@ def select(
     most: Annotated[int | None, typer.Option("--most", min=1, help="At most so many pictures of a person.")] = None,
     how: How = "link",
     seed: Seed = 0,
+    force: Anew = False,
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -40,7 +44,9 @@ def select(
     from mien.prepare.people import select as choose
 
     chosen = choose(read_people(folder), count=people, least=least, most=most, seed=seed)
-    _placed({"": chosen}, folder, target, how, dry_run=dry_run, as_json=as_json)
+    settings = {"people": people, "least": least, "most": most, "seed": seed}
+    made = {"verb": "select", "settings": settings, "force": force}
+    _placed({"": chosen}, folder, target, how, made, dry_run=dry_run, as_json=as_json)
 
 
 def split(
@@ -53,6 +59,7 @@ def split(
     by: Annotated[str, typer.Option("--by", help="people: nobody in two sets; pictures: everybody in all.")] = "people",
     how: How = "list",
     seed: Seed = 0,
+    force: Anew = False,
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -62,8 +69,10 @@ def split(
 
     if by not in ("people", "pictures"):
         raise InputError(f"--by: expected people or pictures, got {by!r}")
-    sets = divide(read_people(folder), _shares(shares), seed=seed, by=cast("Any", by))
-    _placed(sets, folder, target, how, dry_run=dry_run, as_json=as_json)
+    settings: dict[str, Any] = {"shares": _shares(shares), "by": by, "seed": seed}
+    sets = divide(read_people(folder), settings["shares"], seed=seed, by=cast("Any", by))
+    made = {"verb": "split", "settings": settings, "force": force}
+    _placed(sets, folder, target, how, made, dry_run=dry_run, as_json=as_json)
 
 
 def pairs(
@@ -198,26 +207,30 @@ def _shares(text: str) -> dict[str, float]:
     return shares
 
 
-def _placed(sets: dict[str, People], folder: Path, target: Path, how: str, *, dry_run: bool, as_json: bool) -> None:
-    from mien.prepare.people import PLACINGS, place
+def _placed(
+    sets: dict[str, People],
+    folder: Path,
+    target: Path,
+    how: str,
+    made: dict[str, Any],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from mien.prepare.placing import PLACINGS, place
 
     if how not in PLACINGS:
         raise InputError(f"--place: expected {', '.join(PLACINGS)}, got {how!r}")
-    total = sum(len(pictures) for people in sets.values() for _, pictures in people)
+    rows = [(name or "chosen", len(people), sum(len(p) for _, p in people)) for name, people in sets.items()]
+    there = 0
     if not dry_run:
-        if how == "list" and "" not in sets:
-            try:
-                target.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"{target}: cannot be made ({error.strerror})") from error
-        with progress(total, "Placing") as advance:
-            for name, people in sets.items():
-                where = target / (f"{name}.txt" if how == "list" else name) if name else target
-                place(people, folder, where, how, advance=advance)
-    rows = [[name or "chosen", len(people), sum(len(p) for _, p in people)] for name, people in sets.items()]
+        with progress(sum(row[2] for row in rows), "Placing") as advance:
+            done = place(sets, folder, target, how, **made, advance=advance)
+            there = done.there
     if as_json:
         listed = [{"set": name, "people": people, "pictures": pictures} for name, people, pictures in rows]
-        emit_json({"target": str(target), "place": how, "dry_run": dry_run, "sets": listed})
+        emit_json({"target": str(target), "place": how, "dry_run": dry_run, "before": there, "sets": listed})
     else:
         print_table(["set", "people", "pictures"], rows, right=["people", "pictures"])
-        print_line("nothing was written" if dry_run else f"in {target}")
+        before = f" ({there:,} there before)" if there else ""
+        print_line("nothing was written" if dry_run else f"in {target}{before}")

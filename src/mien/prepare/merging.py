@@ -14,7 +14,7 @@ from mien.prepare.duplicates import group_copies
 from mien.prepare.embedding import print_people
 from mien.prepare.manifest import Manifest, stamp
 from mien.prepare.overlap import copies_between, joined_prints
-from mien.prepare.people import put_picture
+from mien.prepare.placing import put_picture
 from mien.prepare.same_person import PersonRules, faces_of, match_people
 
 if TYPE_CHECKING:

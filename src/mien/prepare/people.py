@@ -1,14 +1,10 @@
-"""Who goes where: choosing people and pictures of a folder, splitting people into sets, and placing the result."""
+"""Who goes where: choosing people and pictures of a folder, and splitting people into sets."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,28 +12,15 @@ from mien.errors import InputError
 from mien.images import people_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import os
+    from collections.abc import Mapping, Sequence
 
-    Advance: TypeAlias = Callable[[int], None]
-
-__all__ = ["PLACINGS", "People", "Placed", "Placing", "place", "put_picture", "read_people", "select", "split"]
+__all__ = ["People", "read_people", "select", "split"]
 
 T = TypeVar("T")
 
 People: TypeAlias = "list[tuple[str, list[Path]]]"
 """(name, pictures) of each person, sorted by name."""
-
-Placing: TypeAlias = Literal["copy", "link", "list"]
-PLACINGS: Final[tuple[Placing, ...]] = get_args(Placing)
-"""Copies of the pictures, hard links to them (no space, same disk), or only a list of their paths."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """What `place` did: pictures placed now, and those that were there already."""
-
-    placed: int
-    there: int
 
 
 def read_people(folder: str | os.PathLike[str]) -> People:
@@ -60,7 +43,7 @@ def select(
     Of people with equally many, the first by name are taken; pictures over `most` are left out at random.
 
     Raises:
-        InputError: a number is below 1, or fewer people than `count` have so many pictures.
+        InputError: a number is below 1, or fewer people than `count`, or nobody at all, have so many pictures.
 
     >>> people = [("Ada", [Path("1"), Path("2")]), ("Grace", [Path("3")])]
     >>> [name for name, _ in select(people, least=2)]
@@ -70,6 +53,9 @@ def select(
         if value is not None and value < 1:
             raise InputError(f"{name}: expected at least 1, got {value}")
     enough = [(name, pictures) for name, pictures in people if len(pictures) >= least]
+    if not enough:
+        largest = max((len(pictures) for _, pictures in people), default=0)
+        raise InputError(f"people: nobody has at least {least} pictures; {largest} are the most that anybody has")
     if count is not None:
         if len(enough) < count:
             raise InputError(f"people: asked for {count}, but only {len(enough)} have at least {least} pictures")
@@ -112,71 +98,6 @@ def split(
     if empty:
         raise InputError(f"{len(people)} people are too few: nobody is left for {', '.join(empty)}")
     return sets
-
-
-def place(people: People, root: Path, target: Path, how: Placing, *, advance: Advance | None = None) -> Placed:
-    """Put the pictures of a set into a folder, or their paths into a list.
-
-    Args:
-        people: the set.
-        root: the folder that its pictures lie in; their place below it is kept.
-        target: the folder, or for "list" the text file: one path a line, relative to `root`.
-        how: see `PLACINGS`.
-        advance: called with 1 after each picture.
-
-    Raises:
-        InputError: something cannot be written, or another file is in the way.
-    """
-    pictures = [path for _, paths in people for path in paths]
-    try:
-        if how == "list":
-            lines = "".join(f"{path.relative_to(root).as_posix()}\n" for path in pictures)
-            draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
-            try:
-                draft.write_bytes(lines.encode("utf-8", "surrogateescape"))
-                draft.replace(target)
-            finally:
-                draft.unlink(missing_ok=True)
-            return Placed(len(pictures), 0)
-        there = 0
-        for path in pictures:
-            there += put_picture(path, target / path.relative_to(root), how)
-            if advance:
-                advance(1)
-    except OSError as error:
-        raise InputError(f"{error.filename or target}: cannot be written ({error.strerror or error})") from error
-    return Placed(len(pictures) - there, there)
-
-
-def put_picture(source: Path, place_at: Path, how: Placing) -> bool:
-    """Copy or link one picture to its place; returns whether it was there already.
-
-    Raises:
-        InputError: another file is there, or no hard link can be made.
-        OSError: it cannot be written.
-    """
-    place_at.parent.mkdir(parents=True, exist_ok=True)
-    if place_at.exists() or place_at.is_symlink():
-        if place_at.is_symlink() or not (place_at.samefile(source) or _alike(place_at, source)):
-            raise InputError(f"{place_at}: another file is there already; choose an empty folder")
-        return True
-    if how == "link":
-        try:
-            os.link(source, place_at)
-        except OSError as error:
-            raise InputError(f"{place_at}: no hard link can be made ({error.strerror}); copy instead") from error
-        return False
-    draft = place_at.with_name(f".mien-{secrets.token_hex(8)}.part")
-    try:
-        shutil.copy2(source, draft)
-        draft.replace(place_at)
-    finally:
-        draft.unlink(missing_ok=True)
-    return False
-
-
-def _alike(a: Path, b: Path) -> bool:
-    return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
 
 
 def _cut(items: Sequence[T], shares: Mapping[str, float]) -> dict[str, list[T]]:

@@ -1,0 +1,231 @@
+"""Chosen pictures to where they belong: copied, hard linked, or listed; gone on with after a stop, never mixed.
+
+A folder belongs to one choice. Its manifest pins how and from what the choice was made, so that another choice is
+refused there rather than put among the first; a manifest's line is written before its picture is, so that all that an
+earlier run may have placed can be found again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+
+from mien.errors import InputError
+from mien.file_lock import file_lock
+from mien.prepare.manifest import NAME, Manifest, read_manifest, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mien.prepare.manifest import Entry
+    from mien.prepare.people import People
+
+    Advance: TypeAlias = Callable[[int], None]
+
+__all__ = ["PLACINGS", "Placed", "Placing", "place", "put_picture"]
+
+Placing: TypeAlias = Literal["copy", "link", "list"]
+PLACINGS: Final[tuple[Placing, ...]] = get_args(Placing)
+"""Copies of the pictures, hard links to them (no space, same disk), or only a list of their paths."""
+
+_LOCK: Final = f".{NAME}.lock"
+_AT_ONCE: Final = 256  # pictures whose lines are written together
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What `place` did: pictures placed now, and those that were there already."""
+
+    placed: int
+    there: int
+
+
+def place(
+    sets: Mapping[str, People],
+    root: Path,
+    target: Path,
+    how: Placing,
+    *,
+    verb: str,
+    settings: Mapping[str, Any],
+    force: bool = False,
+    advance: Advance = lambda _n: None,
+) -> Placed:
+    """Put the pictures of sets into a folder each, or their paths into a list each.
+
+    A run that was stopped goes on; one with other settings, or of other pictures, is refused.
+
+    Args:
+        sets: name -> people; the name "" stands for `target` itself.
+        root: the folder that the pictures lie in; their place below it is kept.
+        target: the folder of the sets; for "list" of the one set "", the text file.
+        how: see `PLACINGS`; a list has one path a line, relative to `root`.
+        verb: which verb chose.
+        settings: how it chose; plain JSON values.
+        force: write over lists, and take back first what an earlier run placed. Only copies and links whose sources are
+            still there, unchanged, are taken back.
+        advance: called with how many more pictures are done.
+
+    Raises:
+        InputError: the folder is not empty and holds another choice, something cannot be written, or another file is in
+            the way.
+    """
+    if how != "list" and target.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{target}: lies in {root}, whose pictures are placed; choose another folder")
+    settings = {"source": str(root.resolve()), "place": how, **settings, "chosen": _digest(sets, root)}
+    try:
+        if how == "list" and "" in sets:
+            _write_list(target, sets[""], root, force=force, advance=advance)
+            return Placed(_count(sets), 0)
+        if (target / NAME).exists():
+            if force:
+                _take_back(target, verb)
+        elif how != "list" and target.is_dir() and any(_foreign(target)):
+            raise InputError(f"{target}: expected an empty folder, or one that mien data {verb} made")
+        with Manifest(target, verb, settings) as manifest:
+            if how == "list":
+                for name, people in sets.items():
+                    _write_list(target / f"{name}.txt", people, root, force=force, advance=advance)
+                    manifest.add([{"decision": "listed", "set": name, "to": f"{name}.txt"}])
+                return Placed(_count(sets), 0)
+            there = 0
+            for batch in _batches(sets):
+                manifest.add(_lines(batch, root, manifest))
+                for name, path in batch:
+                    there += put_picture(path, target / name / path.relative_to(root), how)
+                    advance(1)
+    except OSError as error:
+        raise InputError(f"{error.filename or target}: cannot be written ({error.strerror or error})") from error
+    return Placed(_count(sets) - there, there)
+
+
+def put_picture(source: Path, place_at: Path, how: Placing) -> bool:
+    """Copy or link one picture to its place; returns whether it was there already.
+
+    Raises:
+        InputError: another file is there, or no hard link can be made.
+        OSError: it cannot be written.
+    """
+    place_at.parent.mkdir(parents=True, exist_ok=True)
+    if place_at.exists() or place_at.is_symlink():
+        if place_at.is_symlink() or not (place_at.samefile(source) or _alike(place_at, source)):
+            raise InputError(f"{place_at}: another file is there already; choose an empty folder")
+        return True
+    if how == "link":
+        try:
+            os.link(source, place_at)
+        except OSError as error:
+            raise InputError(f"{place_at}: no hard link can be made ({error.strerror}); copy instead") from error
+        return False
+    draft = place_at.with_name(f".mien-{secrets.token_hex(8)}.part")
+    try:
+        shutil.copy2(source, draft)
+        draft.replace(place_at)
+    finally:
+        draft.unlink(missing_ok=True)
+    return False
+
+
+def _lines(batch: Sequence[tuple[str, Path]], root: Path, manifest: Manifest) -> Iterator[Entry]:
+    """The manifest's lines of some pictures, without those that it has."""
+    for name, path in batch:
+        below, marks = path.relative_to(root).as_posix(), stamp(path)
+        if not manifest.done(below, marks):
+            to = f"{name}/{below}" if name else below
+            yield {"source": below, **marks, "decision": "chosen", "set": name, "to": to}
+
+
+def _write_list(path: Path, people: People, root: Path, *, force: bool, advance: Advance) -> None:
+    lines = [f"{picture.relative_to(root).as_posix()}\n" for _, pictures in people for picture in pictures]
+    content = "".join(lines).encode("utf-8", "surrogateescape")
+    if path.exists() and not force and path.read_bytes() != content:
+        raise InputError(f"{path}: another list is there already; choose another name, or --force")
+    draft = path.with_name(f".mien-{secrets.token_hex(8)}.part")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    advance(len(lines))
+
+
+def _take_back(target: Path, verb: str) -> None:
+    """Remove what the manifest's run placed, and the manifest: all of it, or nothing where something has changed."""
+    busy = InputError(f"{target}: another run is writing there; wait for it to end or choose another folder")
+    with file_lock(target / _LOCK, wait_s=0, busy=busy):
+        with (target / NAME).open("rb") as file:
+            head = file.readline(1 << 20)
+        try:
+            made = json.loads(head)
+            by, source = made["verb"], Path(made["settings"]["source"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(f"{target / NAME}: the manifest is damaged; choose another folder") from error
+        if by != verb:
+            raise InputError(f"{target / NAME}: the folder was made by {by!r}; choose another one")
+        placed = [path for entry in read_manifest(target) if (path := _placed(target, source, entry)) is not None]
+        for path in placed:
+            path.unlink(missing_ok=True)
+        for draft in target.rglob(".mien-*.part"):  # of a run that was killed
+            draft.unlink(missing_ok=True)
+        for folder, _, _ in os.walk(target, topdown=False):
+            with contextlib.suppress(OSError):  # not empty: the manifest lies there, or files of others
+                Path(folder).rmdir()
+        (target / NAME).unlink()
+    if any(_foreign(target)) and made["settings"].get("place") != "list":
+        raise InputError(f"{target}: files of others are left there; choose another folder")
+
+
+def _placed(target: Path, root: Path, entry: Mapping[str, Any]) -> Path | None:
+    """Where a line's picture or list lies; None where it does not. Raises InputError for what may not be removed."""
+    path = target / str(entry.get("to", ""))
+    if "to" not in entry or not (path.exists() or path.is_symlink()):
+        return None
+    if path.is_symlink() or not path.is_file() or not path.parent.resolve().is_relative_to(target.resolve()):
+        raise InputError(f"{path}: is not what was placed there; choose another folder")
+    if entry.get("decision") == "listed":
+        return path
+    try:
+        source = root / str(entry["source"])
+        marks = stamp(source)
+        same = path.samefile(source) or stamp(path) == marks == {name: entry[name] for name in marks}
+    except (OSError, KeyError):
+        same = False
+    if not same:
+        raise InputError(f"{path}: it or its source was changed since it was placed; choose another folder")
+    return path
+
+
+def _foreign(target: Path) -> Iterator[Path]:
+    return (path for path in target.iterdir() if path.name not in (NAME, _LOCK))
+
+
+def _batches(sets: Mapping[str, People]) -> Iterator[list[tuple[str, Path]]]:
+    rest = ((name, path) for name, people in sets.items() for _, pictures in people for path in pictures)
+    while batch := list(itertools.islice(rest, _AT_ONCE)):
+        yield batch
+
+
+def _count(sets: Mapping[str, People]) -> int:
+    return sum(len(pictures) for people in sets.values() for _, pictures in people)
+
+
+def _digest(sets: Mapping[str, People], root: Path) -> str:
+    """What was chosen, in a few letters: people who came or went since change who is in which set."""
+    text = hashlib.sha256()
+    for name, people in sets.items():
+        for _, pictures in people:
+            for path in pictures:
+                text.update(f"{name}\0{path.relative_to(root).as_posix()}\n".encode("utf-8", "surrogatepass"))
+    return f"{_count(sets)} pictures, {text.hexdigest()[:16]}"
+
+
+def _alike(a: Path, b: Path) -> bool:
+    return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
