@@ -243,6 +243,17 @@ def test_what_a_job_raises_ends_the_run() -> None:
         list(Engine(MarkDetector(), None, workers=2).map([picture(0, n) for n in range(40)], job))
 
 
+@pytest.mark.parametrize("much", [-1, 1])
+def test_a_job_of_batches_that_gives_too_few_or_too_many_ends_the_run(much: int) -> None:
+    """Or every later result would be taken for that of another picture."""
+
+    def job(given: Sequence[object], _analyses: Sequence[Analysis]) -> list[object]:
+        return [*given, *given][: len(given) + much]
+
+    with pytest.raises(ValueError, match=f"returned {8 + much} results for 8 pictures"):
+        list(Engine(MarkDetector(), None, workers=2).map_batches([picture(0, n) for n in range(40)], job, chunk=8))
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_job_of_batches_gets_chunks_and_its_results_are_given_in_order(workers: int) -> None:
     sources = [picture(n % 3, n) if n != 7 else b"no picture" for n in range(50)]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mien.interfaces import Detector, Embedder
     from mien.types import Floats, Image
 
-__all__ = ["Engine"]
+__all__ = ["TOO_LARGE", "Engine"]
 
 R = TypeVar("R")
 _Job: TypeAlias = "Callable[[Sequence[Any], Sequence[Analysis]], Iterable[R]]"
@@ -43,7 +43,7 @@ LONGEST_CHUNK = 32  # larger batches gain nothing
 CHUNKS_A_WORKER = 8  # of a known number of pictures: so many turns share the tail evenly
 PIXELS_AT_ONCE = 24_000_000  # decoded pixels a worker holds at a time (72 MB), whatever the chunk
 CHIPS_AT_ONCE = 32  # faces of one batch of the embedder; larger batches gain nothing and cost cache
-_TOO_LARGE = "too large for this machine's memory"
+TOO_LARGE = "too large for this machine's memory"  # what is said of a picture
 
 
 class Engine:
@@ -124,6 +124,9 @@ class Engine:
 
         Worth it for quick jobs of several stages: a stage that runs over a whole batch finds its code and tables in the
         processor's caches, from which the models drive everything else.
+
+        Raises:
+            ValueError: the job returned fewer or more than it was given pictures; the run ends.
         """
         return self._run(sources, expected, job, chunk)
 
@@ -169,8 +172,11 @@ class Engine:
                 held, pixels = [], 0
         return done
 
-    def _finish(self, sources: Sequence[Any], held: Sequence[Image | Analysis], job: _Job[R]) -> Iterable[R]:
-        return job(sources, self._analyse(held))
+    def _finish(self, sources: Sequence[Any], held: Sequence[Image | Analysis], job: _Job[R]) -> list[R]:
+        made = list(job(sources, self._analyse(held)))
+        if len(made) != len(sources):  # all that comes after would be taken for another picture's
+            raise ValueError(f"the job returned {len(made)} results for {len(sources)} pictures; expected one each")
+        return made
 
     def _decode(self, source: Any) -> Image | Analysis:  # noqa: ANN401 - whatever the decoder reads
         try:
@@ -179,7 +185,7 @@ class Engine:
             return Analysis.failed(getattr(error, "source", str(source)), error)
         except MemoryError:
             name = str(source) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
-            return Analysis.failed(name, ImageError(name, _TOO_LARGE))
+            return Analysis.failed(name, ImageError(name, TOO_LARGE))
 
     def _analyse(self, held: Sequence[Image | Analysis]) -> list[Analysis]:
         try:
@@ -189,7 +195,7 @@ class Engine:
                 return [done for picture in held for done in self._analyse([picture])]
             name = held[0].source
             return [
-                Analysis.failed(name, ImageError(name, _TOO_LARGE if isinstance(error, MemoryError) else str(error)))
+                Analysis.failed(name, ImageError(name, TOO_LARGE if isinstance(error, MemoryError) else str(error)))
             ]
 
     def _together(self, held: Sequence[Image | Analysis]) -> list[Analysis]:
