@@ -6,6 +6,7 @@ name a vector each. A vector is on the disk before its line is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import zipfile
@@ -121,37 +122,38 @@ def embed_folder(
                 else:
                     yield EmbeddedPhoto(photo.path, decision, before=True)
             if todo:
-                yield from _compute([photos[i] for i in todo], root, recognizer, cluster, manifest, vectors, done)
+                new = _photos([photos[i] for i in todo], root)
+                options: dict[str, Any] = {"embed": True, "chunk": chunk_for(len(photos))}
+                found = cluster.map(new, _take, **options) if cluster else recognizer.map(new, _take, **options)
+                yield from _kept(found, manifest, vectors, done)
             _write(target, state, photos, root, recognizer.identity)
 
 
-def _compute(  # noqa: PLR0917
-    photos: Sequence[Path],
-    root: Path,
-    recognizer: Recognizer,
-    cluster: Cluster | None,
-    manifest: Manifest,
-    vectors: _Vectors,
-    done: _Done,
-) -> Iterator[EmbeddedPhoto]:
-    given = _photos(photos, root)
-    options: dict[str, Any] = {"embed": True, "chunk": chunk_for(len(photos))}
-    found = cluster.map(given, _take, **options) if cluster else recognizer.map(given, _take, **options)
+def _kept(found: Iterator[_Found], manifest: Manifest, vectors: _Vectors, done: _Done) -> Iterator[EmbeddedPhoto]:
+    """Bring what was found to the disk, and tell of it; at an end that nobody planned, what there is till then."""
     pending: list[_Found] = []
 
-    def flush() -> Iterator[EmbeddedPhoto]:
-        rows = vectors.add([one.vector for one in pending if one.face is not None])
-        lines = [_line(one, next(rows) if one.face is not None else None) for one in pending]
-        manifest.add(line for one, line in zip(pending, lines, strict=True) if not done.failed_so(one.photo, line))
-        for one, line in zip(pending, lines, strict=True):
-            yield EmbeddedPhoto(one.photo.path, line["decision"], faces=one.faces, error=one.error)
+    def flush() -> list[EmbeddedPhoto]:
+        together = pending.copy()
         pending.clear()
+        rows = vectors.add([one.vector for one in together if one.face is not None])
+        lines = [_line(one, next(rows) if one.face is not None else None) for one in together]
+        manifest.add(line for one, line in zip(together, lines, strict=True) if not done.failed_so(one.photo, line))
+        return [
+            EmbeddedPhoto(one.photo.path, line["decision"], faces=one.faces, error=one.error)
+            for one, line in zip(together, lines, strict=True)
+        ]
 
-    for one in found:
-        pending.append(one)
-        if len(pending) >= _BATCH:
-            yield from flush()
-    yield from flush()
+    try:
+        for one in found:
+            pending.append(one)
+            if len(pending) >= _BATCH:
+                yield from flush()
+        yield from flush()
+    except BaseException:
+        with contextlib.suppress(InputError):
+            flush()
+        raise
 
 
 def _take(photo: Photo, analysis: Analysis) -> _Found:
