@@ -329,7 +329,8 @@ def measure_ray(folder: Path, photos: int, rounds: int, work: Path) -> dict:
 
     import ray
 
-    from mien.prepare.cropping_cut import CropOptions, Cutter, Photo
+    from mien.prepare.cropping_cut import Cutter, Photo
+    from mien.prepare.cropping_options import CropOptions
     from mien.prepare.ray_pipeline import Cluster, start_local
     from mien.recognizer import Recognizer
 

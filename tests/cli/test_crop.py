@@ -271,8 +271,17 @@ class TestChoosing:
         ("options", "says"),
         [
             (["--choose", "best"], "choose"),
-            (["--match-folder", "--all-faces"], "choose"),
-            (["--match-folder", "--person", "{photo}"], "person"),
+            (["--match-folder", "--all-faces"], "--match-folder: chooses the face itself; leave --all-faces out"),
+            (["--match-folder", "--choose", "largest"], "--match-folder: chooses the face itself; leave --choose out"),
+            (["--person", "{photo}", "--choose", "main"], "--person: chooses the face itself; leave --choose out"),
+            (["--match-folder", "--person", "{photo}"], "give either it or --person"),
+            (["--all-faces", "--choose", "central"], "--all-faces: says another thing than --choose central"),
+            (["--main", "--choose", "largest"], "--main: says another thing than --choose largest"),
+            (["--loose", "--template", "dlib150"], "--template: means nothing with --loose"),
+            (["--threshold", "0.5"], "--threshold: means nothing without --person or --match-folder"),
+            (["--threshold", "nan", "--person", "{photo}"], "--threshold: expected a similarity from -1 to 1"),
+            (["--threshold", "1.5", "--match-folder"], "--threshold: expected a similarity from -1 to 1"),
+            (["--ray-workers", "2"], "--ray-workers: means nothing without --ray"),
             (["--person", "gone.png"], "gone.png"),
         ],
     )
@@ -309,6 +318,17 @@ def test_the_sheet_to_look_over(run, people, paint, tmp_path):
     assert "Skipped: no face" in page
     assert run("crop", people, tmp_path / "out2", "--review", tmp_path / "sheet.txt").code == 2
     assert not (tmp_path / "out2").exists()
+
+
+def test_a_dry_run_writes_no_sheet(run, people, tmp_path):
+    answer = run("crop", people, tmp_path / "out", "--dry-run", "--review", tmp_path / "sheet.html")
+    assert (answer.code, "sheet.html: not written in a dry run" in answer.err) == (0, True)
+    assert not (tmp_path / "sheet.html").exists()
+
+
+def test_one_rule_said_twice_is_fine(run, people, tmp_path):
+    assert run("crop", people, tmp_path / "out", "--all-faces", "--choose", "all").code == 0
+    assert run("crop", people, tmp_path / "out2", "--main", "--choose", "main").code == 0
 
 
 def test_the_same_verb_among_the_others_of_data(run, people, tmp_path):

@@ -8,11 +8,12 @@ from PIL import Image
 from mien.errors import InputError, NoFaceError, NotFoundError
 from mien.images import decode
 from mien.match import Calibration, OperatingPoint, ScoreSpread
+from mien.prepare import cropping_cut
 from mien.prepare.cropping import CropOptions, crop
 from mien.prepare.cropping_cut import Cutter, central
 from mien.prepare.cropping_folder import votes
 from mien.prepare.cropping_review import Review
-from mien.prepare.cropping_writing import _hidden
+from mien.prepare.cropping_writing import Writer, _hidden
 from mien.prepare.manifest import read_manifest
 from mien.recognizer import Recognizer
 from mien.types import Faces, ModelIdentity
@@ -318,29 +319,144 @@ def test_nothing_is_written_through_a_link_that_waits_under_a_hidden_name(recogn
     assert [other.decision for other in others] == ["cut"] * 9
 
 
-def test_crops_are_the_same_however_many_are_encoded_at_a_time(recognizer, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [CropOptions(choose="all", size=(40, 40)), CropOptions(choose="all", size=(40, 40), align=False),
+     CropOptions(choose="all", align=False)],
+)  # fmt: skip
+def test_crops_are_the_same_however_many_are_cut_and_encoded_at_a_time(recognizer, tmp_path, monkeypatch, options):
     for i in range(70):
-        paint(tmp_path / "in" / f"{i:02}.png", *[(1 + i % 3, 8 + i % 9)] * (i % 4 + 1))
-    options = CropOptions(choose="all", size=(40, 40))
+        paint(tmp_path / "in" / f"{i:02}.png", *[(1 + i % 3, 8 + i % 9)] * (i % 9 + 1))
     list(crop(tmp_path / "in", tmp_path / "together", recognizer, options))
-    sizes = []
-    batches = Cutter.batches
+    batches, cut, sizes, cuts = Cutter.batches, CropOptions.cut, [], []
 
     def watched(self, photos, analyses):
         for pieces in batches(self, photos, analyses):
-            sizes.append(sum(len(piece.crops) for piece in pieces))
+            sizes.append(sum(len(piece.faces) for piece in pieces[:-1]))
             yield pieces
 
+    def watched_cut(self, pixels, faces, turns=0):
+        cuts.append(len(faces))
+        return cut(self, pixels, faces, turns)
+
     monkeypatch.setattr(Cutter, "batches", watched)
-    monkeypatch.setattr("mien.prepare.cropping_cut._AT_ONCE", 3 * 40 * 40 * 3)  # three crops
+    monkeypatch.setattr(CropOptions, "cut", watched_cut)
+    room = 3 * 40 * 40 * 3 if options.size else 3 * 24 * 24 * 3  # three crops, or a few
+    monkeypatch.setattr("mien.prepare.cropping_cut._AT_ONCE", room)
     list(crop(tmp_path / "in", tmp_path / "few", recognizer, options))
-    assert max(sizes) <= 3 + 4
+    assert max(sizes) <= (3 if options.size else 24)
+    assert max(cuts) <= (3 if options.size else 8)
     once, again = (
         {p.name: p.read_bytes() for p in (tmp_path / name).iterdir() if p.suffix == ".png"}
         for name in ("together", "few")
     )
     assert once == again
-    assert len(once) == sum(i % 4 + 1 for i in range(70))
+    assert len(once) == sum(i % 9 + 1 for i in range(70))
+    first, second = ({e["source"]: e for e in read_manifest(tmp_path / name)} for name in ("together", "few"))
+    assert first == second
+
+
+@pytest.mark.parametrize("by_parts", [False, True])
+@pytest.mark.parametrize("where", ["cut", "encode"])
+def test_a_photo_that_is_too_large_for_the_memory_fails_alone(recognizer, tmp_path, monkeypatch, by_parts, where):
+    for i in range(20):
+        paint(tmp_path / "in" / f"{i:02}.png", *[(90 if i == 7 else 1, 12)] * 3)
+    if by_parts:
+        monkeypatch.setattr("mien.prepare.cropping_cut._AT_ONCE", 112 * 112 * 3)
+    original = CropOptions.cut if where == "cut" else cropping_cut.encode
+    calls = []
+
+    def cut(self, pixels, faces, turns=0):
+        if pixels[:, :, 0].max() == 90:
+            calls.append(0)
+            if not by_parts or len(calls) == 3:  # two of its crops are written by then
+                raise MemoryError
+        return original(self, pixels, faces, turns)
+
+    def encode(image, suffix, **more):
+        if image.pixels[:, :, 0].max() == 90:
+            raise MemoryError
+        return original(image, suffix, **more)
+
+    if where == "cut":
+        monkeypatch.setattr(CropOptions, "cut", cut)
+    else:
+        monkeypatch.setattr(cropping_cut, "encode", encode)
+    answers = list(crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(choose="all")))
+    (bad,) = [a for a in answers if a.decision != "cut"]
+    assert str(bad.error) == f"{tmp_path / 'in' / '07.png'}: too large for this machine's memory"
+    assert sum(len(a.crops) for a in answers) == 19 * 3
+    assert list((tmp_path / "out").glob("*.part")) == []
+
+
+@pytest.mark.parametrize("stop", ["closed", "interrupted", "broken"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_is_left_keeps_what_is_finished(model, tmp_path, monkeypatch, stop, workers):
+    for i in range(300):
+        paint(tmp_path / "in" / f"{i:03}.png", (1, 12))
+    recognizer, out = Recognizer(detector=model, embedder=model, workers=workers), tmp_path / "out"
+    monkeypatch.setattr("mien.prepare.cropping_writing._SECONDS", 3600.0)
+    monkeypatch.setattr("mien.prepare.cropping_writing._BATCH", 64)
+    added, add = [], Writer.add
+
+    def counted(self, draft):
+        added.append(draft)
+        if len(added) == 100 and stop != "closed":
+            raise {"interrupted": KeyboardInterrupt, "broken": RuntimeError}[stop]("mine")
+        add(self, draft)
+
+    monkeypatch.setattr(Writer, "add", counted)
+    run = crop(tmp_path / "in", out, recognizer)
+    if stop == "closed":
+        next(run)
+        run.close()
+    else:
+        with pytest.raises((KeyboardInterrupt, RuntimeError), match="mine"):
+            list(run)
+    monkeypatch.setattr(Writer, "add", add)
+    crops = {p.name for p in out.glob("*.png")}
+    assert len(crops) >= (64 if stop == "closed" else 100)
+    assert crops == set(decisions(out))
+    assert [p.name for p in out.iterdir() if p.name.endswith(".part")] == []
+    again = list(crop(tmp_path / "in", out, recognizer))
+    assert sum(a.before for a in again) == len(crops)
+    assert len(list(read_manifest(out))) == 300
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("room", [100, 4000, 20000])
+def test_a_full_disk_is_an_error_and_the_run_goes_on_later(recognizer, tmp_path, room_for, room):
+    for i in range(100):
+        paint(tmp_path / "in" / f"{i:03}.png", (1, 12))
+    with room_for(room), pytest.raises(InputError, match=r"manifest\.jsonl: cannot be \w+ \(File too large\)"):
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+    assert list((tmp_path / "out").glob(".mien-*")) == []
+    assert [a.decision for a in crop(tmp_path / "in", tmp_path / "out", recognizer)] == ["cut"] * 100
+
+
+def test_a_resumed_run_works_in_batches_of_the_same_size(model, recognizer, tmp_path):
+    for i in range(100):
+        paint(tmp_path / "in" / f"{i:03}.png", (1, 12))
+    sizes, detect = [], model.detect
+    model.detect = lambda images: sizes.append(len(images)) or detect(images)
+    list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+    assert sizes == [4] * 25
+    for i in range(0, 80, 2):
+        (tmp_path / "out" / f"{i:03}.png").unlink()
+    sizes.clear()
+    list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+    assert sizes == [4] * 10
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), 1.01, -2])
+def test_a_threshold_that_is_no_similarity(recognizer, tmp_path, threshold):
+    photo = paint(tmp_path / "in" / "a.png", (1, 12))
+    for question in ({"person": [photo]}, {"match_folder": True}):
+        with pytest.raises(InputError, match="threshold: expected a similarity from -1 to 1"):
+            list(crop(tmp_path / "in", tmp_path / "out", recognizer, threshold=threshold, **question))
+    with pytest.raises(InputError, match="threshold: means nothing"):
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer, threshold=0.5))
+    assert not (tmp_path / "out").exists()
 
 
 def test_pictures_are_let_go_of_while_the_run_goes_on(recognizer, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -40,14 +41,19 @@ Align = Annotated[bool, typer.Option("--align/--loose", help="Turned upright by 
 Size = Annotated[
     str | None, typer.Option("--size", help="N or WxH pixels. Not given: the template's; for --loose, uncut pixels.")
 ]
-Template = Annotated[str, typer.Option("--template", help="Where --align puts the landmarks: arcface112 or dlib150.")]
+Template = Annotated[
+    str | None, typer.Option("--template", help="Where --align puts the landmarks: arcface112 (default) or dlib150.")
+]
 Margin = Annotated[
     float | None,
     typer.Option("--margin", help="More around the face, as a share of it on each side (0; for --loose 0.2)."),
 ]
-AllFaces = Annotated[bool, typer.Option("--all-faces/--main", help="Every face (name~1, name~2, ...) or the main one.")]
+AllFaces = Annotated[
+    bool | None, typer.Option("--all-faces/--main", help="Every face (name~1, name~2, ...) or the main one (default).")
+]
 Choose = Annotated[
-    str, typer.Option("--choose", help="main (large and near the middle), largest, central, or all, as --all-faces.")
+    str | None,
+    typer.Option("--choose", help="main (large and near the middle), largest, central, or all, as --all-faces."),
 ]
 Person = Annotated[
     list[Path] | None,
@@ -57,7 +63,7 @@ MatchFolder = Annotated[
     bool, typer.Option("--match-folder", help="Cut the face most like those in the folder's other photos.")
 ]
 Threshold = Annotated[
-    float | None, typer.Option("--threshold", help="Least similarity for --person and --match-folder.")
+    float | None, typer.Option("--threshold", help="Least similarity for --person and --match-folder, -1 to 1.")
 ]
 Review = Annotated[Path | None, typer.Option("--review", help="Write a page to look the result over: an .html file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Cut again what is there already.")]
@@ -74,10 +80,10 @@ def crop(
     *,
     align: Align = True,
     size: Size = None,
-    template: Template = "arcface112",
+    template: Template = None,
     margin: Margin = None,
-    choose: Choose = "main",
-    all_faces: AllFaces = False,
+    choose: Choose = None,
+    all_faces: AllFaces = None,
     person: Person = None,
     match_folder: MatchFolder = False,
     threshold: Threshold = None,
@@ -101,7 +107,11 @@ def crop(
     from mien.prepare.cropping_review import Review as Sheet
     from mien.prepare.ray_pipeline import cluster_of
 
-    options = _options(align, _size(size), template, margin, "all" if all_faces else choose)
+    if template is not None and not align:
+        raise InputError("--template: means nothing with --loose, which does not align")
+    which = _which(choose, all_faces, person=bool(person), match_folder=match_folder)
+    _check_threshold(threshold, needed=bool(person) or match_folder)
+    options = _options(align, _size(size), template, margin, which)
     photos = photos_to_crop(src, dst)
     if review is not None:
         from mien.cli.placing import output_file
@@ -125,13 +135,16 @@ def crop(
         cluster=cluster,
     )
     tally = _Tally(keep=as_json)
-    sheet = Sheet(src, dst) if review is not None else None
-    watched = tally.watch(answers, len(photos), sheet)
-    if as_csv:
-        rows = ([c["source"], c["crop"], *c["size"], *c["face"]["box"], c["face"]["confidence"]] for c in watched)
-        emit_csv(["source", "crop", "width", "height", "x0", "y0", "x1", "y1", "confidence"], rows)
-    else:
-        tally.crops += [record for record in watched if as_json]
+    sheet = Sheet(src, dst) if review is not None and not dry_run else None
+    with contextlib.closing(
+        answers
+    ):  # an interrupted run saves what is finished when it is closed, not some time later
+        watched = tally.watch(answers, len(photos), sheet)
+        if as_csv:
+            rows = ([c["source"], c["crop"], *c["size"], *c["face"]["box"], c["face"]["confidence"]] for c in watched)
+            emit_csv(["source", "crop", "width", "height", "x0", "y0", "x1", "y1", "confidence"], rows)
+        else:
+            tally.crops += [record for record in watched if as_json]
     if as_json:
         emit_json(tally.document(dry_run=dry_run))
     elif not as_csv:
@@ -139,6 +152,8 @@ def crop(
     if review is not None and sheet is not None:
         sheet.write(review)
         say(f"{review}: look the result over there", label="written:")
+    elif review is not None:
+        say(f"{review}: not written in a dry run", label="note:")
     finish(failed=bool(tally.count["failed"]))
 
 
@@ -219,13 +234,37 @@ def _record(source: Path, piece: Crop) -> dict[str, Any]:
     return record if piece.similarity is None else {**record, "similarity": round(piece.similarity, 4)}
 
 
+def _which(choose: str | None, all_faces: bool | None, *, person: bool, match_folder: bool) -> str:
+    """Which face, by the options of which only one can be meant."""
+    rule = None if all_faces is None else "--all-faces" if all_faces else "--main"
+    if choose is not None and rule is not None and choose != rule.removeprefix("--").removesuffix("-faces"):
+        raise InputError(f"{rule}: says another thing than --choose {choose}; give one of the two")
+    if person and match_folder:
+        raise InputError("--match-folder: finds out itself whom a folder is of; give either it or --person")
+    own = "--match-folder" if match_folder else "--person" if person else None
+    given = "--choose" if choose is not None else rule
+    if own is not None and given is not None:
+        raise InputError(f"{own}: chooses the face itself; leave {given} out")
+    return choose or ("all" if all_faces else "main")
+
+
+def _check_threshold(threshold: float | None, *, needed: bool) -> None:
+    if threshold is None:
+        return
+    if not needed:
+        raise InputError("--threshold: means nothing without --person or --match-folder")
+    if not -1 <= threshold <= 1:
+        raise InputError(f"--threshold: expected a similarity from -1 to 1, got {threshold}")
+
+
 def _options(
-    align: bool, size: tuple[int, int] | None, template: str, margin: float | None, choose: str
+    align: bool, size: tuple[int, int] | None, template: str | None, margin: float | None, choose: str
 ) -> CropOptions:
     from mien.prepare.cropping import CropOptions
 
+    given = {} if template is None else {"template": template}
     try:
-        return CropOptions(choose=cast("Any", choose), align=align, size=size, template=template, margin=margin)
+        return CropOptions(choose=cast("Any", choose), align=align, size=size, margin=margin, **given)
     except InputError as error:
         raise InputError(f"--{error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from dataclasses import asdict, replace
@@ -13,8 +14,9 @@ import numpy as np
 from mien.errors import InputError, NoFaceError, NotFoundError
 from mien.images import list_images
 from mien.match import VERIFY_FMR, calibration_for
-from mien.prepare.cropping_cut import Choice, CropOptions, Cutter, Photo, Piece, content_sha256
+from mien.prepare.cropping_cut import Cutter, Photo, Piece, content_sha256
 from mien.prepare.cropping_folder import BLOCK, chosen_by_folder
+from mien.prepare.cropping_options import Choice, CropOptions
 from mien.prepare.cropping_past import Past
 from mien.prepare.cropping_writing import Crop, Cropped, Writer
 from mien.prepare.manifest import Manifest
@@ -22,7 +24,7 @@ from mien.prepare.places import Naming, Shelter
 from mien.prepare.ray_pipeline import chunk_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from mien.prepare.cropping_writing import Draft
     from mien.prepare.ray_pipeline import Cluster
@@ -46,14 +48,15 @@ def crop(
     pinned: Mapping[str, Any] | None = None,
     photos: Sequence[Path] | None = None,
     cluster: Cluster | None = None,
-) -> Iterator[Cropped]:
+) -> Generator[Cropped]:
     """Cut faces out of the photos of a folder, into folders like theirs; lazily, an answer a photo.
 
     `target/manifest.jsonl` tells of every photo: its path, size, time of change and sha256, the decision, and each
     crop's file, box and landmarks. A run that was stopped, even by `kill -9`, goes on where it was: an answer is given
-    when its crops and its line are on the disk. Photos that were done are not looked at again unless they changed, or
+    when its crops and its line are on the disk. One that is left early (its iterator is closed, an error or Ctrl-C
+    comes) brings to the disk what is finished. Photos that were done are not looked at again unless they changed, or
     their crop has gone; photos that failed are. Memory does not grow with the number of photos, save for about
-    200 bytes of each.
+    200 bytes of each, nor with the number of faces in one, save for their encoded crops where a choice is still open.
 
     Args:
         folder: a folder of photos, or of folders of photos; or one photo.
@@ -62,7 +65,8 @@ def crop(
         options: which face, and how it is cut.
         person: photos of the person that is looked for: the face most like the main face of one of them is cut.
         match_folder: cut the face that is most like those in the other photos of the same folder.
-        threshold: least similarity to the person; by default what the model's calibration gives for `VERIFY_FMR`.
+        threshold: least similarity to the person, -1 to 1; by default what the model's calibration gives for
+            `VERIFY_FMR`.
         fresh: cut everything again.
         dry_run: only tell what would be done; no photo is opened, nothing written.
         pinned: what else decides the result, such as the detector's name: a run with other values is refused.
@@ -82,6 +86,10 @@ def crop(
         raise InputError("match_folder: chooses the face itself; leave `person` and `choose` alone")
     if person and options.choose != "main":
         raise InputError("person: chooses the face itself; leave `choose` alone")
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise InputError(f"threshold: expected a similarity from -1 to 1, got {threshold}")
+    if threshold is not None and not (person or match_folder):
+        raise InputError("threshold: means nothing without `person` or `match_folder`")
     photos = photos_to_crop(source, output) if photos is None else photos
     shelter = Shelter(output, photos)
     root = source if source.is_dir() else source.parent
@@ -109,17 +117,23 @@ def crop(
     cutter = Cutter(options=options, person=reference, threshold=threshold or 0.0, candidates=match_folder)
     with Manifest(output, "crop", settings, fresh=fresh) as manifest:
         writer = Writer(output, manifest, shelter, past, numbered=numbered)
-        for answer in standing.answers():
-            if answer.decision == "there":
-                writer.there(standing.photo(answer.source))
-                yield from writer.ready()
-            else:
-                yield answer
-        yield from writer.flush()
-        for draft in _drafts(standing, recognizer, cutter, writer=writer, threshold=threshold, cluster=cluster):
-            writer.add(draft)
-            yield from writer.ready()
-        yield from writer.flush()
+        try:
+            for answer in standing.answers():
+                if answer.decision == "there":
+                    writer.there(standing.photo(answer.source))
+                    yield from writer.ready()
+                else:
+                    yield answer
+            yield from writer.flush()
+            drafts = _drafts(standing, recognizer, cutter, writer=writer, threshold=threshold, cluster=cluster)
+            with contextlib.closing(drafts):  # so that no worker writes any more when the rest is saved
+                for draft in drafts:
+                    writer.add(draft)
+                    yield from writer.ready()
+            yield from writer.flush()
+        except BaseException:
+            writer.save_the_rest()
+            raise
 
 
 def photos_to_crop(source: Path, target: Path) -> list[Path]:
@@ -152,7 +166,7 @@ class _Standing:
     def __init__(self, photos: Sequence[Path], root: Path, past: Past, *, by_folder: bool) -> None:
         self._photos, self._root, self._past, self._by_folder = photos, root, past, by_folder
         self._done: bytearray | None = None
-        self.todo = len(photos)
+        self.photos_in_all = len(photos)
 
     def answers(self) -> Iterator[Cropped]:
         """The decisions that stand."""
@@ -163,7 +177,6 @@ class _Standing:
             decision = self._past.standing(photo.look())
             if decision is not None:
                 self._done[i] = 1
-                self.todo -= 1
                 self._current = photo
                 yield Cropped(photo.path, decision, before=True)
 
@@ -201,14 +214,14 @@ def _drafts(
     writer: Writer,
     threshold: float | None,
     cluster: Cluster | None,
-) -> Iterator[Draft]:
+) -> Generator[Draft]:
     """Every photo that is to be worked on, its crops written but not yet in their places."""
 
     def drafted(photos: Sequence[Photo], analyses: Sequence[Analysis]) -> Iterator[Draft]:
         for pieces in cutter.batches(photos, analyses):
             yield from writer.drafts(pieces)
 
-    chunk = chunk_for(standing.todo)
+    chunk = chunk_for(standing.photos_in_all)  # not of what is left: batches of a resumed run are of the same size
     if cluster is None and not cutter.candidates:
         yield from recognizer.map_batches(standing.photos(), drafted, embed=cutter.embeds, chunk=chunk)
         return

@@ -1,4 +1,4 @@
-"""One photo and its faces to finished crops: which faces, how they are cut, and in which format.
+"""One photo and its faces to finished crops.
 
 All of this runs in a worker (a thread of the engine, or a process of a cluster), so that a run is as fast as its
 detector.
@@ -11,92 +11,32 @@ import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 import numpy as np
 
-from mien.embed.views import CHIP, DETECTOR_TEMPLATE
-from mien.errors import ImageError, InputError, MienError
-from mien.images import ARCFACE_112, aligned_crops, encode, loose_crops
+from mien.engine import TOO_LARGE
+from mien.errors import ImageError, MienError
+from mien.images import encode
 from mien.prepare.manifest import marks_of, stamp
 from mien.types import Faces, Image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from mien.types import Analysis, Floats, Pixels
+    from mien.prepare.cropping_options import Choice, CropOptions
+    from mien.types import Analysis, Floats
 
-__all__ = [
-    "CHOICES",
-    "SIZES",
-    "TEMPLATES",
-    "Choice",
-    "CropOptions",
-    "Cutter",
-    "Photo",
-    "Piece",
-    "central",
-    "content_sha256",
-]
-
-Choice: TypeAlias = Literal["main", "largest", "central", "all"]
-"""Large and near the middle (see `Faces.main`); the largest; the nearest to the middle; every face."""
-
-CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
-SIZES: Final = (8, 4096)
-"""Least and greatest side of a crop in pixels."""
-
-TEMPLATES: Final = {"arcface112": (ARCFACE_112, (112, 112)), "dlib150": (DETECTOR_TEMPLATE, (CHIP, CHIP))}
-"""Where `align` puts the landmarks, and the size that is drawn for."""
+__all__ = ["Cutter", "Photo", "Piece", "central", "content_sha256"]
 
 _QUALITY: Final = 95
 _CANDIDATES: Final = 8  # faces of a photo that are compared with the others of its folder, largest first
-_LOOSE_MARGIN: Final = 0.2
 _BLOCK: Final = 1 << 18  # bytes of a file read at a time
 _AT_ONCE: Final = 1 << 23  # bytes of crops, before they are encoded
 _NO_FACES: Final = Faces.none()
 _NO_EMBEDDINGS: Final[Floats] = np.zeros((0, 0), np.float32)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CropOptions:
-    """How faces are cut.
-
-    Attributes:
-        choose: which face of a photo; see `Choice`. Without meaning where a person is looked for.
-        align: turned upright by the landmarks, or the box as it is.
-        size: (width, height) of the crops; None for the template's, and without `align` for uncut pixels.
-        template: where `align` puts the landmarks; a name in `TEMPLATES`.
-        margin: more around the face on each side, as a share of it; None for 0, and without `align` for 0.2.
-
-    Raises:
-        InputError: a value makes no sense.
-    """
-
-    choose: Choice = "main"
-    align: bool = True
-    size: tuple[int, int] | None = None
-    template: str = "arcface112"
-    margin: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.choose not in CHOICES:
-            raise InputError(f"choose: expected {', '.join(CHOICES)}, got {self.choose!r}")
-        if self.template not in TEMPLATES:
-            raise InputError(f"template: expected {' or '.join(TEMPLATES)}, got {self.template!r}")
-        if self.size is not None and not (min(self.size) >= SIZES[0] and max(self.size) <= SIZES[1]):
-            raise InputError(f"size: expected sides of {SIZES[0]} to {SIZES[1]} pixels, got {self.size}")
-        if self.margin is not None and not 0 <= self.margin <= 4:
-            raise InputError(f"margin: expected a share from 0 to 4, got {self.margin}")
-
-    def cut(self, pixels: Pixels, faces: Faces, turns: int = 0) -> list[Pixels]:
-        """The crops of `faces`; `turns` are the quarter turns that make them upright."""
-        if self.align:
-            points, base = TEMPLATES[self.template]
-            return list(aligned_crops(pixels, faces, points, base, size=self.size, margin=self.margin or 0.0))
-        margin = _LOOSE_MARGIN if self.margin is None else self.margin
-        return loose_crops(pixels, faces, size=self.size, margin=margin, turns=turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +93,9 @@ class Piece:
         sha256: of its file; "" when it could not be read.
         found: faces in it.
         faces: N faces that were chosen, or that may still be.
-        crops: their pictures, encoded: N, or none where the photo is only compared with.
-        sizes: (width, height) of each crop.
+        crops: their pictures, encoded: N, or none where the photo is only compared with. Those that would fill the
+            memory together come one by one, once, while they are cut, and may raise a `MienError` then.
+        sizes: (width, height) of each crop that has come.
         embeddings: float32 (N, D); (N, 0) where none were needed.
         similarity: of the chosen face to the person that is looked for.
         main: index in `faces` of the main face; -1 where it is not among them.
@@ -166,8 +107,8 @@ class Piece:
     sha256: str = ""
     found: int = 0
     faces: Faces = _NO_FACES
-    crops: tuple[bytes, ...] = ()
-    sizes: tuple[tuple[int, int], ...] = ()
+    crops: Iterable[bytes] = ()
+    sizes: Sequence[tuple[int, int]] = ()
     embeddings: Floats = field(default_factory=lambda: _NO_EMBEDDINGS)
     similarity: float | None = None
     main: int = -1
@@ -179,7 +120,7 @@ class Piece:
         return replace(
             self,
             faces=self.faces.take([i]),
-            crops=self.crops[i : i + 1],
+            crops=tuple(self.crops)[i : i + 1],
             sizes=self.sizes[i : i + 1],
             embeddings=self.embeddings[i : i + 1],
             similarity=similarity,
@@ -214,31 +155,39 @@ class Cutter:
         return self.candidates or self.person is not None
 
     def __call__(self, photo: Photo, analysis: Analysis) -> Piece:
-        """Cut one photo. Never raises a `MienError`: the piece holds it."""
-        return _encoded(photo, *self._cut(photo, analysis))
+        """Cut one photo. Never raises a `MienError`: the piece holds it, and all of its crops."""
+        piece = _encoded(photo, *self._cut(photo, analysis))
+        if isinstance(piece.crops, tuple):
+            return piece
+        try:
+            crops = tuple(piece.crops)
+        except MienError as error:
+            return Piece(photo=photo, found=piece.found, error=error)
+        return replace(piece, crops=crops, sizes=tuple(piece.sizes))
 
     def batches(self, photos: Sequence[Photo], analyses: Sequence[Analysis]) -> Iterator[list[Piece]]:
         """Cut many photos, first all and then encode all, which takes a quarter less time than one after the other.
 
         Yields:
-            Pieces, in order, as many at a time as `_AT_ONCE` allows.
+            Pieces, in order, as many at a time as `_AT_ONCE` allows. Crops of one photo that take more than that come
+            one by one.
         """
-        waiting: list[tuple[Photo, dict[str, Any], list[Image]]] = []
+        waiting: list[tuple[Photo, dict[str, Any], Iterable[Image]]] = []
         size = 0
         for photo, analysis in zip(photos, analyses, strict=True):
             facts, chips = self._cut(photo, analysis)
             waiting.append((photo, facts, chips))
-            size += sum([chip.pixels.nbytes for chip in chips])
+            size += sum([chip.pixels.nbytes for chip in chips]) if isinstance(chips, list) else _AT_ONCE + 1
             if size > _AT_ONCE:
                 yield [_encoded(*each) for each in waiting]
                 waiting, size = [], 0
         yield [_encoded(*each) for each in waiting]
 
-    def _cut(self, photo: Photo, analysis: Analysis) -> tuple[dict[str, Any], list[Image]]:
-        """What a piece will say of a photo, and the pictures of its faces."""
+    def _cut(self, photo: Photo, analysis: Analysis) -> tuple[dict[str, Any], Iterable[Image]]:
+        """What a piece will say of a photo, and the pictures of its faces: a list, or cut while they are taken."""
         count = len(analysis.faces)
         facts: dict[str, Any] = {"found": count}
-        chips: list[Image] = []
+        chips: Iterable[Image] = []
         if analysis.error is not None:
             return {"error": analysis.error}, chips
         try:
@@ -250,15 +199,30 @@ class Cutter:
                 return facts, chips
             faces = analysis.faces if len(chosen) == count else analysis.faces.take(chosen)
             if photo.todo:
-                cut = self.options.cut(analysis.image.pixels, faces, analysis.turns)
-                chips = [Image(pixels, analysis.source) for pixels in cut]
+                pixels = analysis.image.pixels
+                if len(faces) > 1 and (one := self.options.bytes_of_one(pixels, faces)) * len(faces) > _AT_ONCE:
+                    chips = self._by_parts(analysis, faces, max(1, _AT_ONCE // one))
+                else:
+                    cut = self.options.cut(pixels, faces, analysis.turns)
+                    chips = [Image(chip, analysis.source) for chip in cut]
         except MienError as error:
             return {"found": count, "error": error}, []
+        except (MemoryError, cv2.error) as error:
+            return {"found": count, "error": _unworkable(photo, error)}, []
         facts["faces"] = faces
         if self.candidates:
             main = analysis.main()
             facts |= {"embeddings": analysis.embeddings[chosen], "main": main if main in chosen else -1}
         return facts, chips
+
+    def _by_parts(self, analysis: Analysis, faces: Faces, part: int) -> Iterator[Image]:
+        """The pictures of many faces, of which only `part` are in memory at a time."""
+        if analysis.image is None:
+            raise ValueError("the picture is gone")
+        for start in range(0, len(faces), part):
+            some = faces.take(list(range(start, min(start + part, len(faces)))))
+            for chip in self.options.cut(analysis.image.pixels, some, analysis.turns):
+                yield Image(chip, analysis.source)
 
     def _choose(self, analysis: Analysis) -> tuple[list[int], float | None, str]:
         """Indices of the chosen faces, similarity to the person, and why there is none."""
@@ -280,13 +244,35 @@ class Cutter:
         return [rules[self.options.choose](analysis.size)], None, ""
 
 
-def _encoded(photo: Photo, facts: dict[str, Any], chips: Sequence[Image]) -> Piece:
+def _encoded(photo: Photo, facts: dict[str, Any], chips: Iterable[Image]) -> Piece:
     suffix = os.path.splitext(photo.place)[1]  # noqa: PTH122
+    if not isinstance(chips, list):
+        sizes: list[tuple[int, int]] = []
+        return Piece(photo=photo, **facts, crops=_one_by_one(photo, chips, suffix, sizes), sizes=sizes)
     try:
         crops = tuple([encode(chip, suffix, quality=_QUALITY) for chip in chips])
     except MienError as error:
         return Piece(photo=photo, found=facts["found"], error=error)
+    except MemoryError as error:
+        return Piece(photo=photo, found=facts["found"], error=_unworkable(photo, error))
     return Piece(photo=photo, **facts, crops=crops, sizes=tuple([chip.size for chip in chips]))
+
+
+def _one_by_one(photo: Photo, chips: Iterable[Image], suffix: str, sizes: list[tuple[int, int]]) -> Iterator[bytes]:
+    """Encode chips while they are cut; their sizes go to `sizes`."""
+    try:
+        for chip in chips:
+            content = encode(chip, suffix, quality=_QUALITY)
+            sizes.append(chip.size)
+            yield content
+    except (MemoryError, cv2.error) as error:
+        raise _unworkable(photo, error) from error
+
+
+def _unworkable(photo: Photo, error: Exception) -> ImageError:
+    """One photo's fault, for which the others must not suffer."""
+    memory = isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem
+    return ImageError(str(photo.path), TOO_LARGE if memory else str(error))
 
 
 def central(faces: Faces, size: tuple[int, int]) -> int:

@@ -12,7 +12,8 @@ import hashlib
 import os
 import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ from mien.errors import ImageError, InputError, MienError
 from mien.prepare.manifest import as_json, line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mien.prepare.cropping_cut import Photo, Piece
     from mien.prepare.cropping_past import Past
@@ -111,6 +112,7 @@ class Writer:
         self._numbered = numbered
         self._lock = threading.Lock()
         self._old: set[str] = set()  # places where something is that will be replaced
+        self._made: dict[int, Draft] = {}  # by what `drafts` gave out, until it is on the disk for good
         self._pending: list[Draft] = []
         self._last = time.monotonic()
 
@@ -127,17 +129,26 @@ class Writer:
                     self._old.update([place for place in places if self._shelter.open(place)])
                 except MienError as error:
                     failed[number] = error
-        for number, piece in enumerate(pieces):
-            if number not in failed:
-                try:
-                    for (hidden, place), content in zip(moves[number], piece.crops, strict=True):
-                        _write(hidden, content, place)
-                except MienError as error:
-                    failed[number] = error
-        drafts = []
-        for number, piece in enumerate(pieces):
-            fault = piece.error or failed.get(number)
-            drafts.append(self._failed(piece, fault) if fault else self._draft(piece, asked[number], moves[number]))
+        try:
+            for number, piece in enumerate(pieces):
+                if number not in failed:
+                    try:
+                        for (hidden, place), content in zip(moves[number], piece.crops, strict=True):
+                            _write(hidden, content, place)
+                    except MienError as error:
+                        failed[number] = error
+                        _remove(moves[number])
+            drafts = []
+            for number, piece in enumerate(pieces):
+                fault = piece.error or failed.get(number)
+                drafts.append(self._failed(piece, fault) if fault else self._draft(piece, asked[number], moves[number]))
+        except BaseException:
+            for number, each in enumerate(moves):
+                if number not in failed:  # where it may lie outside the folder
+                    _remove(each)
+            raise
+        with self._lock:
+            self._made.update([(id(draft), draft) for draft in drafts])
         return drafts
 
     def _draft(self, piece: Piece, files: Sequence[str], moves: Sequence[tuple[str, str]]) -> Draft:
@@ -192,14 +203,39 @@ class Writer:
                 os.replace(hidden, place)  # noqa: PTH105
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be written ({error.strerror or error})") from error
+        for draft in pending:
+            self._made.pop(id(draft), None)
         self._last = time.monotonic()
         yield from (draft.cropped for draft in pending)
+
+    def save_the_rest(self) -> None:
+        """Bring to the disk what is finished, when a run ends before its time; no hidden file stays. Raises nothing.
+
+        All workers must have ended.
+        """
+        made, self._pending = list(self._made.values()), []
+        self._made.clear()
+        for draft in made:
+            left = tuple([move for move in draft.moves if os.path.lexists(move[0])])
+            if left or not draft.moves:  # a flush that was cut short may have given the others their names
+                self.add(replace(draft, moves=left))
+        with contextlib.suppress(MienError):
+            deque(self.flush(), maxlen=0)
+        for draft in made:
+            _remove(draft.moves)
 
     def _files(self, piece: Piece) -> list[str]:
         """The places of a piece's crops, relative to the output folder."""
         if not self._numbered:
             return [piece.photo.place] * len(piece.faces)
         return [piece.photo.numbered(f"~{i + 1}") for i in range(len(piece.faces))]
+
+
+def _remove(moves: Iterable[tuple[str, str]]) -> None:
+    """Remove what waits under hidden names, as far as it is there."""
+    for hidden, _ in moves:
+        with contextlib.suppress(OSError):
+            os.unlink(hidden)  # noqa: PTH108
 
 
 def _write(path: str, content: bytes, place: str) -> None:

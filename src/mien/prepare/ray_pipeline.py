@@ -112,8 +112,13 @@ def cluster_of(
         make: makes a worker's recognizer of the other arguments; must take `workers`, the threads of one, besides.
         given: its arguments.
         options: likewise.
+
+    Raises:
+        InputError: workers of no cluster.
     """
     if address is None:
+        if workers is not None:
+            raise InputError("--ray-workers: means nothing without --ray; the cores of this machine are all used")
         return None
     return Cluster(address=address, workers=workers, recognizer=partial(make, *given, **options, workers=1))
 
