@@ -79,8 +79,35 @@ def test_pairs_into_a_bin_and_back(folder, tmp_path, capsys):
     assert (code, "needs a list of pairs" in out.err) == (2, True)
 
 
+def test_dry_runs_write_nothing(folder, tmp_path, capsys):
+    def everything():
+        return {p: p.is_file() and p.read_bytes() for p in tmp_path.rglob("*")}
+
+    run_json(capsys, "pairs", folder, tmp_path / "pairs.txt", "--pairs", 2, "--folds", 2)
+    run_json(capsys, "pack", folder, tmp_path / "a.bin", "--pairs", tmp_path / "pairs.txt")
+    before = everything()
+    for words, said in (
+        (("pairs", folder, tmp_path / "b.txt", "--pairs", 2, "--folds", 2), "8 pairs in 2 folds would be in"),
+        (("pack", folder, tmp_path / "b.bin", "--pairs", tmp_path / "pairs.txt"), "16 pictures would be in b.bin"),
+        (("pack", folder, tmp_path / "b.tar"), "11 pictures of 4 people would be in b.tar"),
+        (("unpack", tmp_path / "a.bin", tmp_path / "back"), "16 pictures would be in"),
+        (("stats", folder, "--page", tmp_path / "page.html"), "11 pictures of 4 people would be measured"),
+    ):
+        code, out = run(capsys, *words, "--dry-run")
+        assert (code, said in out.out) == (0, True), out
+        assert run_json(capsys, *words, "--dry-run")["dry_run"] is True
+    assert everything() == before
+
+
+def test_shards_are_not_written_over_unasked(folder, tmp_path, capsys):
+    words = ("pack", folder, tmp_path / "a.tar", "--shard-size", 1)
+    run_json(capsys, *words)
+    code, out = run(capsys, *words)
+    assert (code, "a-00000.tar: exists already" in out.err) == (2, True)
+
+
 def test_reencoded_pictures_are_smaller_and_of_the_kind_asked_for(folder, tmp_path, capsys):
-    from mien.prepare.packing import read_packed
+    from mien.prepare.unpacking import read_packed
 
     run_json(capsys, "pack", folder, tmp_path / "a.tar", "--reencode", "jpg", "--side", 8)
     samples = list(read_packed(tmp_path / "a.tar"))
@@ -103,6 +130,8 @@ def test_cfps_layout_is_read_by_its_protocol(tmp_path, capsys):
                 rows.append(f"{name},{pose}")
     (tmp_path / "poses.csv").write_text("\n".join(rows), "utf-8")
     words = ("pairs", tmp_path / "cfp", "--poses", tmp_path / "poses.csv", "--folds", 3, "--pairs", 4)
+    assert run_json(capsys, *words, "--dry-run")["pairs"] == 48
+    assert not (tmp_path / "cfp" / "Protocol").exists()
     found = run_json(capsys, *words)
     assert (found["frontal"], found["profile"], found["pairs"]) == (18, 12, 48)
     for part in ("FF", "FP"):

@@ -12,8 +12,9 @@ from mien.data.samples import Sample
 from mien.errors import InputError, NotFoundError
 from mien.images import save
 from mien.models.session import available_cores
-from mien.prepare.packing import pack, read_packed, unpack
+from mien.prepare.packing import pack
 from mien.prepare.reencoding import Reencoding
+from mien.prepare.unpacking import read_packed, unpack
 from mien.types import Image
 
 SUFFIXES = ["rec", "tfrecord", "tar", "parquet"]
@@ -112,6 +113,45 @@ def test_another_picture_in_the_way_is_not_overwritten(folder, tmp_path):
     assert (tmp_path / "out" / "Ada Lovelace" / "图 0.jpg").read_bytes() == b"mine"
 
 
+def content_of_all(folder):
+    return {p: p.is_file() and p.read_bytes() for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("shard_bytes", [None, 1500])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_dry_run_tells_what_the_run_then_does_and_writes_nothing(folder, tmp_path, suffix, shard_bytes):
+    if suffix == "rec" and shard_bytes:
+        return
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    before = content_of_all(tmp_path)
+    told = pack(folder, tmp_path / f"set.{suffix}", shard_bytes=shard_bytes, dry_run=True)
+    assert content_of_all(tmp_path) == before
+    assert told == pack(folder, tmp_path / f"set.{suffix}", shard_bytes=shard_bytes)
+    before = content_of_all(tmp_path)
+    told = unpack(tmp_path / f"set.{suffix}", tmp_path / "out", dry_run=True)
+    assert content_of_all(tmp_path) == before
+    assert told == unpack(tmp_path / f"set.{suffix}", tmp_path / "out")
+    (tmp_path / "out" / "张伟" / "图 1.png").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"another picture is there already; choose an empty folder$"):
+        unpack(tmp_path / f"set.{suffix}", tmp_path / "out", dry_run=True)
+
+
+def test_an_error_tells_what_was_unpacked_before_it(folder, tmp_path):
+    packed = pack(folder, tmp_path / "set.tar")
+    whole = (tmp_path / "set.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"the first (\d) files of it are in .*out") as caught:
+        unpack(tmp_path / "cut.tar", tmp_path / "out")
+    written = content(tmp_path / "out")
+    assert f"the first {len(written)} files" in str(caught.value)
+    assert 0 < len(written) < packed.samples
+    (tmp_path / "none.tar").write_bytes(b"no tar")
+    with pytest.raises(InputError) as caught:
+        unpack(tmp_path / "none.tar", tmp_path / "out 2")
+    assert "files of it" not in str(caught.value)
+
+
 def test_links_in_the_folder_lead_nowhere(folder, tmp_path):
     pack(folder, tmp_path / "set.tar")
     (tmp_path / "elsewhere").mkdir()
@@ -132,8 +172,9 @@ def test_a_hostile_label_does_not_fill_the_memory(tmp_path):
 def test_a_missing_file_and_an_unknown_suffix_are_named(tmp_path, folder):
     with pytest.raises(NotFoundError, match="no such file"):
         unpack(tmp_path / "none.tar", tmp_path / "out")
-    with pytest.raises(InputError, match="ends in"):
-        pack(folder, tmp_path / "set.zip")
+    for work in (lambda: pack(folder, tmp_path / "set.zip"), lambda: unpack(tmp_path / "set.zip", tmp_path / "out")):
+        with pytest.raises(InputError, match=r"ends in \.rec, .*, or \.bin for pairs"):
+            work()
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no pictures"):
         pack(tmp_path / "empty", tmp_path / "set.rec")

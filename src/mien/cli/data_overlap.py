@@ -123,6 +123,7 @@ def stats(
     *,
     page: Annotated[Path | None, typer.Option("--page", help="Write an HTML page with plots.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a page that is there.")] = False,
+    dry_run: DryRun = False,
     detector: DetectorName = None,
     licence: LicenceUse = None,
     min_face: MinFace = None,
@@ -136,6 +137,9 @@ def stats(
     if page is not None and page.exists() and not force:
         raise InputError(f"{page}: exists already; choose another name, or --force")
     people = read_people(folder)
+    if dry_run:
+        _would_measure(sum(len(pictures) for _, pictures in people), len(people), page, as_json=as_json)
+        return
     recognizer = make_recognizer(None, min_face, detector=detector, licence=licence)
     with progress(sum(len(pictures) for _, pictures in people), "Measuring pictures") as advance:
         found = measure(folder, people, recognizer, advance=advance)
@@ -163,6 +167,14 @@ def stats(
         if page:
             print_line(f"page: {page}")
     finish(failed=bool(found.errors))
+
+
+def _would_measure(pictures: int, people: int, page: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        emit_json({"people": people, "pictures": pictures, "page": str(page) if page else None, "dry_run": True})
+        return
+    print_line(f"{counted(pictures, 'picture')} of {counted(people, 'person', 'people')} would be measured")
+    print_line(f"page: would be {page}" if page else "nothing would be written")
 
 
 def _score(score: float | None) -> str:

@@ -90,6 +90,7 @@ def pairs(
     ] = None,
     seed: Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Write over a list that is there.")] = False,
+    dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Draw pairs for verification in LFW's or CFP's format: balanced, without repeats, nobody in two folds."""
@@ -104,22 +105,29 @@ def pairs(
     if poses is not None:
         from mien.prepare.profiles import read_poses, write_cfp
 
-        split = write_cfp(read_people(folder), folder, read_poses(poses), folds=folds, pairs=count, seed=seed)
+        drawing = {"folds": folds, "pairs": count, "seed": seed}
+        split = write_cfp(read_people(folder), folder, read_poses(poses), **drawing, dry_run=dry_run)
         total, use = 4 * split.pairs * split.folds, f"--protocol cfp-fp {folder}"
         facts: dict[str, Any] = {"frontal": split.frontal, "profile": split.profile}
     else:
         drawn = draw_pairs(read_people(folder), pairs=count, folds=folds, seed=seed)
         try:
-            place.write_text(drawn.text(), "utf-8", newline="\n")
+            if not dry_run:
+                place.write_text(drawn.text(), "utf-8", newline="\n")
         except OSError as error:
             raise InputError(f"{place}: cannot be written ({error.strerror or error})") from error
         total, use = sum(map(len, drawn.folds)), f"--protocol lfw --pairs {place} {folder}"
         facts = {"numbered": drawn.numbered}
     if as_json:
-        emit_json({"list": str(place), "folds": folds, "pairs": total, **facts, "seed": seed})
+        emit_json(
+            {"list": str(place), "folds": folds, "pairs": total, **facts, "seed": seed}
+            | ({"dry_run": True} if dry_run else {})
+        )
     else:
-        print_line(f"{counted(total, 'pair')} in {counted(folds, 'fold')} in {place}", style="bold")
-        print_line(f"measure with: mien evaluate verify {use}")
+        would = "would be " if dry_run else ""
+        print_line(f"{counted(total, 'pair')} in {counted(folds, 'fold')} {would}in {place}", style="bold")
+        if not dry_run:
+            print_line(f"measure with: mien evaluate verify {use}")
 
 
 def pack(
@@ -141,55 +149,57 @@ def pack(
         int | None, typer.Option("--shard-size", min=1, help="Begin a new file after so many megabytes.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Pack a folder of people for fast reading; every picture is kept byte for byte unless you say otherwise."""
+    from mien.prepare.packing import is_bin
     from mien.prepare.packing import pack as put
-    from mien.prepare.pair_files import pack_pairs
     from mien.prepare.people import read_people
     from mien.prepare.reencoding import Reencoding
 
-    if target.exists() and not force:
-        raise InputError(f"{target}: exists already; choose another name, or --force")
+    first = target if shard_size is None else target.with_name(f"{target.stem}-00000{target.suffix}")
+    if first.exists() and not force:
+        raise InputError(f"{first}: exists already; choose another name, or --force")
     if reencode not in (None, "jpg", "png"):
         raise InputError(f"--reencode: expected jpg or png, got {reencode!r}")
     if side is not None and reencode is None:
         raise InputError("--side: needs --reencode")
     change = Reencoding(".jpg" if reencode == "jpg" else ".png", quality, side) if reencode else None
-    if target.suffix.lower() == ".bin":
-        with progress(None, "Packing") as advance:
-            packed = pack_pairs(folder, target, pairs=pairs_list, change=change, advance=advance)
-    elif pairs_list is not None:
-        raise InputError("--pairs: only a .bin holds pairs")
-    else:
-        shard_bytes = shard_size and shard_size * 1_000_000
-        with progress(sum(len(p) for _, p in read_people(folder)), "Packing") as advance:
-            packed = put(folder, target, shard_bytes=shard_bytes, change=change, advance=advance)
+    words: dict[str, Any] = {
+        "pairs": pairs_list,
+        "change": change,
+        "shard_bytes": shard_size and shard_size * 1_000_000,
+    }
+    total = None if is_bin(target) else sum(len(p) for _, p in read_people(folder))
+    with progress(total, "Looking" if dry_run else "Packing") as advance:
+        packed = put(folder, target, **words, dry_run=dry_run, advance=advance)
     if as_json:
-        emit_json({"files": list(packed.files), "pictures": packed.samples, "people": list(packed.people)})
+        facts = {"files": list(packed.files), "pictures": packed.samples, "people": list(packed.people)}
+        emit_json(facts | ({"dry_run": True} if dry_run else {}))
     else:
         listed = ", ".join(Path(f).name for f in packed.files[:4]) + (" ..." if len(packed.files) > 4 else "")
         of = f" of {counted(len(packed.people), 'person', 'people')}" if packed.people else ""
-        print_line(f"{counted(packed.samples, 'picture')}{of} in {listed}")
+        print_line(f"{counted(packed.samples, 'picture')}{of} {'would be ' if dry_run else ''}in {listed}")
 
 
 def unpack(
     source: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A packed file, or shards' name.")],
     target: Annotated[Path, typer.Argument(metavar="DST", show_default=False, help="Folder for the people.")],
     *,
+    dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Unpack into a folder a person (.bin: pairs), byte for byte; nothing is ever written outside DST."""
-    from mien.prepare.packing import unpack as take
-    from mien.prepare.pair_files import unpack_pairs
+    from mien.prepare.unpacking import unpack as take
 
-    with progress(None, "Unpacking") as advance:
-        unpacked = unpack_pairs if source.suffix.lower() == ".bin" else take
-        found = unpacked(source, target, advance=advance)
+    with progress(None, "Looking" if dry_run else "Unpacking") as advance:
+        found = take(source, target, dry_run=dry_run, advance=advance)
     if as_json:
-        emit_json({"folder": str(target), "pictures": found.samples, "people": list(found.people)})
+        facts = {"folder": str(target), "pictures": found.samples, "people": list(found.people)}
+        emit_json(facts | ({"dry_run": True} if dry_run else {}))
     else:
-        print_line(f"{counted(found.samples, 'picture')} in {target}")
+        print_line(f"{counted(found.samples, 'picture')} {'would be ' if dry_run else ''}in {target}")
 
 
 def _shares(text: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A folder of people into one file, or a few, that trainers read fast; and back, picture for picture."""
+"""A folder of people into one file, or a few, that trainers read fast."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final, Literal, TypeAlias, cast, get_args
 
-from mien.data.parquet import read_parquet, write_parquet
-from mien.data.recordio import read_recordio, write_recordio
+from mien.data.parquet import write_parquet
+from mien.data.recordio import write_recordio
 from mien.data.samples import PackedSet, Sample, safe_key
-from mien.data.shards import read_shard, write_shard
-from mien.data.tfrecord import read_tfrecord, write_tfrecord
-from mien.errors import InputError, NotFoundError
-from mien.images import MAX_BYTES, people_of, person_name
+from mien.data.shards import write_shard
+from mien.data.tfrecord import write_tfrecord
+from mien.errors import InputError
+from mien.images import MAX_BYTES, people_of
 from mien.models.session import available_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
 
     Advance: TypeAlias = Callable[[int], None]
 
-__all__ = ["PACK_FORMATS", "PackFormat", "format_of", "pack", "read_packed", "unpack"]
+__all__ = ["PACK_FORMATS", "PEOPLE", "PackFormat", "format_of", "is_bin", "pack"]
 
 PackFormat: TypeAlias = Literal["recordio", "tfrecord", "webdataset", "parquet"]
 PACK_FORMATS: Final[tuple[PackFormat, ...]] = get_args(PackFormat)
@@ -38,7 +38,9 @@ _SUFFIXES: Final[dict[str, PackFormat]] = {
     ".tar": "webdataset",
     ".parquet": "parquet",
 }
-_PEOPLE: Final = ".people.txt"
+PEOPLE: Final = ".people.txt"
+"""The end of the name of the file beside a packed one that holds the people's names, one a line."""
+
 _AHEAD: Final = 8  # pictures a thread that are re-encoded or wait for their turn
 
 
@@ -54,14 +56,26 @@ class _Source:
     def __iter__(self) -> Iterator[Sample]:
         keys: set[str] = set()
         for label, person, path, data, suffix in self._read() if self.change is None else self._changed():
-            key = _key(path, self.root)
-            if suffix is not None:
-                key = str(PurePosixPath(key).with_suffix(suffix))
-            if key in keys:
-                raise InputError(f"{path}: another picture would be packed as {key} too; rename one of them")
-            keys.add(key)
+            key = self._key(path, suffix, keys)
             self.count += 1
-            yield Sample(safe_key(key, str(path)), label, person, data)
+            yield Sample(key, label, person, data)
+
+    def sizes(self) -> Iterator[int]:
+        """Bytes of each picture as it is, all checked but their content."""
+        keys: set[str] = set()
+        for _, _, path in self._pictures():
+            self._key(path, None, keys)
+            self.count += 1
+            yield _size(path)
+
+    def _key(self, path: Path, suffix: str | None, keys: set[str]) -> str:
+        key = _key(path, self.root)
+        if suffix is not None:
+            key = str(PurePosixPath(key).with_suffix(suffix))
+        if key in keys:
+            raise InputError(f"{path}: another picture would be packed as {key} too; rename one of them")
+        keys.add(key)
+        return safe_key(key, str(path))
 
     def _pictures(self) -> Iterator[tuple[int, str, Path]]:
         for label, (person, pictures) in enumerate(self.people):
@@ -98,8 +112,13 @@ def format_of(path: Path) -> PackFormat:
     """The format that a file's suffix names. Raises InputError for another one."""
     found = _SUFFIXES.get(path.suffix.lower())
     if found is None:
-        raise InputError(f"{path}: expected a name that ends in {', '.join(_SUFFIXES)}")
+        raise InputError(f"{path}: expected a name that ends in {', '.join(_SUFFIXES)}, or .bin for pairs")
     return found
+
+
+def is_bin(path: Path) -> bool:
+    """Whether a file's suffix is that of InsightFace's pairs, which `mien.prepare.pair_files` writes and reads."""
+    return path.suffix.lower() == ".bin"
 
 
 def pack(
@@ -108,6 +127,8 @@ def pack(
     *,
     shard_bytes: int | None = None,
     change: Callable[[bytes, Path], tuple[bytes, str]] | None = None,
+    pairs: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
     advance: Advance | None = None,
 ) -> PackedSet:
     """Pack a folder of people (a sub-folder each) into `path`; its suffix names the format.
@@ -117,10 +138,12 @@ def pack(
 
     Args:
         folder: the people.
-        path: .rec (with .idx and .lst beside it), .tfrecord, .tar (WebDataset), or .parquet.
+        path: .rec (with .idx and .lst beside it), .tfrecord, .tar (WebDataset), .parquet, or .bin (pairs).
         shard_bytes: begin a new file (NAME-00001.tar, ...) after about so many bytes of pictures; not for .rec.
         change: gives other bytes, and the suffix for them, in place of a picture's; see `mien.prepare.reencoding`. It
             is called from several threads at once.
+        pairs: of a .bin: a list in LFW's format, see `mien.prepare.pair_files.pack_pairs`.
+        dry_run: only look, and tell what would be written; how many files `change` leads to is not known then.
         advance: called with 1 after each picture.
 
     Raises:
@@ -128,15 +151,27 @@ def pack(
         MissingExtraError: Parquet needs pyarrow.
     """
     root, target = Path(folder), Path(path)
+    if is_bin(target):
+        from mien.prepare.pair_files import pack_pairs
+
+        if shard_bytes is not None:
+            raise InputError(f"{target}: a .bin is one file, without shards")
+        return pack_pairs(root, target, pairs=pairs, change=change, dry_run=dry_run, advance=advance)
     kind = format_of(target)
+    if pairs is not None:
+        raise InputError(f"{target}: only a .bin holds pairs")
     people = [(name, pictures) for name, pictures in people_of(root) if pictures]
     if not people:
         raise InputError(f"{root}: no pictures in it")
     if shard_bytes is not None and (kind == "recordio" or shard_bytes < 1):
         raise InputError(f"{target}: expected one file for RecordIO, and shards of at least 1 byte")
     source = _Source(people, root, change)
-    samples = _watched(source, advance)
     names = tuple(name for name, _ in people)
+    if dry_run:
+        planned = _planned(source, target, shard_bytes)
+        more = [target.with_suffix(s) for s in ((".idx", ".lst") if kind == "recordio" else ())]
+        return PackedSet(source.count, names, tuple(map(str, (*planned, *more, target.with_suffix(PEOPLE)))))
+    samples = _watched(source, advance)
     try:
         with _Drafts() as drafts:
             if kind == "recordio":
@@ -146,92 +181,12 @@ def pack(
                 write = {"tfrecord": write_tfrecord, "webdataset": write_shard, "parquet": write_parquet}[kind]
                 for shard, part in _shards(samples, target, shard_bytes):
                     write(drafts.open(shard), part)
-            listed = drafts.open(target.with_suffix(_PEOPLE))
+            listed = drafts.open(target.with_suffix(PEOPLE))
             listed.write("".join(f"{name}\n" for name in names).encode("utf-8", "surrogatepass"))
             files = drafts.commit()
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     return PackedSet(source.count, names, files)
-
-
-def read_packed(path: str | os.PathLike[str]) -> Iterator[Sample]:
-    """The samples of a packed file, or of all its shards (NAME-00000.tar, ... for NAME.tar), in order.
-
-    Raises:
-        NotFoundError: there is no such file.
-        InputError: it cannot be read.
-    """
-    target = Path(path)
-    kind = format_of(target)
-    read: Callable[[Path], Iterator[Sample]] = {
-        "recordio": read_recordio,
-        "tfrecord": read_tfrecord,
-        "webdataset": read_shard,
-        "parquet": read_parquet,
-    }[kind]
-    shards = [target] if target.exists() else sorted(target.parent.glob(f"{_escaped(target.stem)}-*{target.suffix}"))
-    if not shards:
-        raise NotFoundError(f"{target}: there is no such file")
-    for shard in shards:
-        yield from read(shard)
-
-
-def unpack(
-    path: str | os.PathLike[str], folder: str | os.PathLike[str], *, advance: Advance | None = None
-) -> PackedSet:
-    """Write the pictures of a packed file into a folder, a sub-folder a person, byte for byte.
-
-    A picture goes where its key says; keys that climb out of the folder, and links in it, are refused. A picture that
-    is there already is left alone if it is the same, and is an error if it is another. So a run that was stopped may
-    be run again.
-
-    Args:
-        path: a packed file; see `read_packed`.
-        folder: where to; made when it is not there.
-        advance: called with 1 after each picture.
-
-    Raises:
-        InputError: the file cannot be read, or a picture not be written.
-    """
-    target = Path(folder)
-    known = _names_beside(Path(path))
-    people: dict[int, str] = {}
-    count = 0
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        root = target.resolve()
-        for sample in read_packed(path):
-            name = sample.person or (known[sample.label] if sample.label < len(known) else "")
-            if name and people.setdefault(sample.label, name) != name:
-                raise InputError(f"{path}: the label {sample.label} is both {people[sample.label]!r} and {name!r}")
-            _place(root, sample)
-            count += 1
-            if advance:
-                advance(1)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
-    most = max(people, default=-1) + 1
-    if most > 10 * len(people) + 1000:  # a hostile label would make a list of any length
-        raise InputError(f"{path}: the label {most - 1} leaves too many numbers out")
-    return PackedSet(count, tuple(people.get(label, "") for label in range(most)), (str(target),))
-
-
-def _place(root: Path, sample: Sample) -> None:
-    place = root.joinpath(*PurePosixPath(sample.key).parts)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.parent.resolve().is_relative_to(root) or place.is_symlink():
-        raise InputError(f"{place}: a link leads out of the folder; remove it")
-    content = bytes(sample.picture)
-    if place.exists():
-        if _read(place) != content:
-            raise InputError(f"{place}: another picture is there already; choose an empty folder")
-        return
-    draft = place.with_name(f".mien-{secrets.token_hex(8)}.part")
-    try:
-        draft.write_bytes(content)
-        draft.replace(place)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 class _Drafts:
@@ -286,8 +241,27 @@ def _shards(samples: Iterator[Sample], target: Path, most: int | None) -> Iterat
                     break
             ahead = first
 
-        yield target.with_name(f"{target.stem}-{number:05d}{target.suffix}"), part()
+        yield _shard(target, number), part()
         number += 1
+
+
+def _planned(source: _Source, target: Path, most: int | None) -> list[Path]:
+    """The files that pictures would be written to, as `_shards` cuts them."""
+    sizes = source.sizes()
+    if most is None:
+        for _ in sizes:
+            pass
+        return [target]
+    starts, filled = 0, most
+    for size in sizes:
+        if filled >= most:
+            starts, filled = starts + 1, 0
+        filled += size
+    return [_shard(target, number) for number in range(starts)]
+
+
+def _shard(target: Path, number: int) -> Path:
+    return target.with_name(f"{target.stem}-{number:05d}{target.suffix}")
 
 
 def _watched(samples: Iterable[Sample], advance: Advance | None) -> Iterator[Sample]:
@@ -297,17 +271,6 @@ def _watched(samples: Iterable[Sample], advance: Advance | None) -> Iterator[Sam
             advance(1)
 
 
-def _names_beside(path: Path) -> Sequence[str]:
-    """The people's names, one a line, where a file beside the packed one holds them."""
-    beside = path.with_suffix(_PEOPLE)
-    try:
-        if beside.stat().st_size > 1 << 30:
-            return []
-        return [person_name(line) if line.strip() else "" for line in beside.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError, InputError):
-        return []
-
-
 def _key(path: Path, root: Path) -> str:
     """The path below `root`, with forward slashes."""
     text, base = os.fspath(path), os.path.join(root, "")  # noqa: PTH118
@@ -315,17 +278,21 @@ def _key(path: Path, root: Path) -> str:
     return below if os.sep == "/" else below.replace(os.sep, "/")
 
 
-def _read(path: Path) -> bytes:
+def _size(path: Path) -> int:
+    # Looked at before it is opened, for opening a device or a pipe may do something.
     try:
-        # Looked at before it is opened, for opening a device or a pipe may do something.
         status = os.stat(path)  # noqa: PTH116 (of thousands of small files, every call more is a good part of the time)
-        if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_BYTES:
-            raise InputError(f"{path}: expected a picture of 1 to {MAX_BYTES:,} bytes")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_BYTES:
+        raise InputError(f"{path}: expected a picture of 1 to {MAX_BYTES:,} bytes")
+    return status.st_size
+
+
+def _read(path: Path) -> bytes:
+    _size(path)
+    try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             return file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _escaped(stem: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in stem)

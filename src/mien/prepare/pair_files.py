@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +11,7 @@ from mien.data.insightface_bin import read_bin, write_bin
 from mien.data.samples import PackedSet, picture_suffix
 from mien.errors import InputError
 from mien.evaluate.protocols import LfwPairs
+from mien.prepare.unpacking import Unpacked
 
 if TYPE_CHECKING:
     import os
@@ -33,6 +33,7 @@ def pack_pairs(
     *,
     pairs: str | os.PathLike[str] | None = None,
     change: Change | None = None,
+    dry_run: bool = False,
     advance: Advance | None = None,
 ) -> PackedSet:
     """Write the pairs of a list into a `.bin`, each picture byte for byte unless `change` is given.
@@ -42,6 +43,7 @@ def pack_pairs(
         path: where to.
         pairs: a list in LFW's format; without it, `folder/pairs.csv`.
         change: gives other bytes in place of a picture's; see `Reencoding`.
+        dry_run: only read the list, and look whether its pictures are there.
         advance: called with 1 after each picture.
 
     Raises:
@@ -49,6 +51,11 @@ def pack_pairs(
     """
     root = Path(folder)
     listed, same = _of_lfw(pairs, root) if pairs is not None else _of_csv(root)
+    if dry_run:
+        missing = next((picture for picture in listed if not picture.is_file()), None)
+        if missing is not None:
+            raise InputError(f"{missing}: cannot be read (there is no such file)")
+        return PackedSet(len(listed), (), (str(path),))
 
     def pictures() -> Iterator[bytes]:
         for picture in listed:
@@ -65,42 +72,37 @@ def pack_pairs(
 
 
 def unpack_pairs(
-    path: str | os.PathLike[str], folder: str | os.PathLike[str], *, advance: Advance | None = None
+    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    dry_run: bool = False,
+    advance: Advance = lambda _n: None,
 ) -> PackedSet:
     """Write the pictures of a `.bin` into a folder, byte for byte, as 000001a.jpg and 000001b.jpg, with `pairs.csv`.
 
+    Args:
+        path: the file.
+        folder: where to; made when it is not there.
+        dry_run: only read and check everything, the folder too.
+        advance: called with 1 after each picture.
+
     Raises:
-        InputError: the file cannot be read, or a picture not be written.
+        InputError: the file cannot be read, or a picture not be written. What was written before stays, and is told.
     """
     source, target = read_bin(path), Path(folder)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("a", "b", "same"))
-    try:
-        target.mkdir(parents=True, exist_ok=True)
+    with Unpacked(target, dry_run=dry_run) as written:
         for number, same in enumerate(source.same.tolist()):
             names = []
             for side, picture in zip("ab", source.pictures[2 * number : 2 * number + 2], strict=True):
                 names.append(f"{number + 1:06d}{side}.{picture_suffix(picture)}")
-                _write(target / names[-1], bytes(picture))
-                if advance:
-                    advance(1)
+                written.put(target / names[-1], bytes(picture))
+                advance(1)
             rows.writerow((*names, int(same)))
-        _write(target / LIST, text.getvalue().encode())
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
+        written.put(target / LIST, text.getvalue().encode())
     return PackedSet(len(source.pictures), (), (str(target),))
-
-
-def _write(place: Path, content: bytes) -> None:
-    if place.is_symlink() or (place.exists() and place.read_bytes() != content):
-        raise InputError(f"{place}: another file is there already; choose an empty folder")
-    draft = place.with_name(f".mien-{secrets.token_hex(8)}.part")
-    try:
-        draft.write_bytes(content)
-        draft.replace(place)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _of_lfw(pairs: str | os.PathLike[str], root: Path) -> tuple[list[Path], list[bool]]:

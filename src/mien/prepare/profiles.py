@@ -49,13 +49,20 @@ def read_poses(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def write_cfp(
-    people: People, root: Path, poses: dict[str, str], *, folds: int = 10, pairs: int = 350, seed: int = 0
+    people: People,
+    root: Path,
+    poses: dict[str, str],
+    *,
+    folds: int = 10,
+    pairs: int = 350,
+    seed: int = 0,
+    dry_run: bool = False,
 ) -> CfpSplit:
     """Write `Protocol/` into the folder: numbered lists of frontal and profile pictures, and folds of pairs.
 
     Nobody is in two folds; of each fold and part there are `pairs` pairs of one person and as many of two. People need
     two frontal pictures and a profile. The folder's pictures are to lie two folders deep (PERSON/frontal/1.jpg), as
-    CFP's do, for the reader knows a person by that; other layouts are refused.
+    CFP's do, for the reader knows a person by that; other layouts are refused. With `dry_run`, nothing is written.
 
     Raises:
         InputError: the layout is another one, pictures of the table are missing, or there are too few people.
@@ -100,7 +107,7 @@ def write_cfp(
                 text = "".join(f"{numbers['frontal'][a]},{numbers[second][b]}\n" for a, b in drawn)
                 written[protocol / "Split" / part / f"{fold + 1:02d}" / f"{kind}.txt"] = text
     try:
-        for path, text in written.items():
+        for path, text in () if dry_run else written.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8", newline="\n")
     except OSError as error:
