@@ -8,7 +8,7 @@ float32 (N, D) of unit norm, compared by cosine; sizes are (width, height); rate
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mien.errors import MienError
 
 __all__ = [
+    "EVENINGS",
     "Analysis",
+    "Evening",
     "Face",
     "Faces",
     "Floats",
@@ -41,6 +43,11 @@ Floats: TypeAlias = NDArray[np.float32]
 
 Preset: TypeAlias = Literal["fast", "accurate"]
 """How much work an embedder spends on a face; part of the model's identity."""
+
+Evening: TypeAlias = Literal["gamma", "clahe", "self-quotient"]
+"""How the light of an aligned face is evened out, in training and in use: see `mien.images.augment.evened`."""
+
+EVENINGS: Final[tuple[Evening, ...]] = get_args(Evening)
 
 
 def _floats(owner: str, name: str, value: object, shape: tuple[int | None, ...]) -> Floats:

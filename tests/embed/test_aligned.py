@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mien.embed.aligned import AlignedEmbedder
+from mien.embed.aligned import AlignedEmbedder, _planes
 from mien.errors import CardError, InputError, LicenceError, ModelError, ModelFileError
 from mien.images.align import ARCFACE_112
+from mien.images.augment import evened
 from mien.interfaces import Embedder
 from mien.models import catalogue
 from mien.models.opening import open_card
@@ -105,6 +106,30 @@ def test_accurate_adds_the_mirror_image(picture):
     np.testing.assert_allclose(model.embed(chips), [expected], atol=1e-5)
     mirrored = model.chips(np.ascontiguousarray(picture[:, ::-1]), faces_at((200 - 142, 40)))
     np.testing.assert_allclose(model.embed(mirrored), [expected], atol=1e-5)
+
+
+@pytest.mark.parametrize("evening", [("gamma",), ("clahe",), ("self-quotient",), ("self-quotient", "gamma")])
+def test_light_is_evened_out_once_and_mirrored_after(evening, picture):
+    crop = picture[40:152, 30:142]
+    even = evened(np.ascontiguousarray(crop), evening)
+    model, plain = (embedder(evening=one) for one in (evening, ()))
+    chips = model.chips(picture, faces_at((30, 40)))
+    np.testing.assert_array_equal(chips[0, 0], even)
+    np.testing.assert_array_equal(chips[0, 1], even[:, ::-1])
+    values = (even - 127.5) / 127.5
+    expected = unit(grid_means(values) + grid_means(values[:, ::-1]))
+    (found,) = model.embed(chips)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(plain.embed(plain.chips(picture, faces_at((30, 40))))[0] - found).max() > 1e-3
+    assert model.chips(picture, faces_at((30, 40)).take([])).shape == (0, 2, 112, 112, 3)
+
+
+def test_a_grey_network_sees_evened_grey(picture):
+    model = embedder(colour="grey", mean=(0.0,), std=(1.0,), evening=("clahe",))
+    chips = model.chips(picture, faces_at((30, 40)))
+    crop = np.ascontiguousarray(picture[40:152, 30:142])
+    even = evened(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[:, :, None], ["clahe"])
+    np.testing.assert_array_equal(_planes(chips[0], "grey")[0, 0], even[:, :, 0])  # turned to grey twice, it stays
 
 
 def test_a_turned_and_enlarged_face_is_cut_upright(picture):

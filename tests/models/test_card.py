@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import CardError
+from mien.images import augment as images
 from mien.models.card import ModelCard, ModelFile, load_card
+from mien.types import EVENINGS
 
 CARD = """
 name = "my-net"
@@ -84,6 +86,19 @@ def test_every_field_is_read():
     assert card.files == (ModelFile(name="net.onnx", url="https://example.org/net.onnx", size=12, sha256="a" * 64),)
 
 
+def test_how_light_is_evened_out_is_read_and_written():
+    card = load_card(CARD.encode())
+    assert card.evening == ()
+    assert "evening" not in card.to_dict()["input"]
+    even = ModelCard.from_dict(edited(input__evening=["gamma", "clahe"]))
+    assert even.evening == ("gamma", "clahe")
+    assert even.to_dict()["input"]["evening"] == ["gamma", "clahe"]
+    assert ModelCard.from_dict(even.to_dict()).evening == even.evening
+    assert even != card
+    assert pickle.loads(pickle.dumps(even)).evening == even.evening
+    assert EVENINGS == images.EVENINGS
+
+
 def test_round_trip_through_plain_values():
     card = load_card(CARD.encode().replace(b"date = 2024-01-02", b""))
     assert ModelCard.from_dict(card.to_dict()) == card
@@ -124,6 +139,12 @@ def test_round_trip_through_plain_values():
         ("input.mean", {"input__mean": [1, 2, True]}),
         ("input.std", {"input__std": [1, 0, 1]}),
         ("input.batch", {"input__batch": 0}),
+        ("input.evening", {"input__evening": "clahe"}),
+        ("input.evening", {"input__evening": ["flat"]}),
+        ("input.evening", {"input__evening": ["none"]}),
+        ("input.evening", {"input__evening": ["clahe", "clahe"]}),
+        ("input.evening", {"input__evening": [["clahe"]]}),
+        ("input.evening", {"family": "dlib-resnet", "input__evening": ["clahe"]}),
         ("alignment.template", {"alignment__template": "eyes"}),
         ("alignment.template", {"alignment__template": [[1, 2]]}),
         ("alignment.template", {"alignment__template": [[1, 2]] * 5}),

@@ -9,6 +9,7 @@ import numpy as np
 
 from mien.errors import CardError, InputError, ModelError
 from mien.images.align import ARCFACE_112, similarity, warp
+from mien.images.augment import evened
 from mien.models.opening import find_card, open_card
 from mien.types import ModelIdentity
 
@@ -104,7 +105,8 @@ class AlignedEmbedder:
             faces: N faces with landmarks.
 
         Returns:
-            uint8 (N, V, h, w, 3): one view of each face, or the view and its mirror image.
+            uint8 (N, V, h, w, 3): one view of each face, or the view and its mirror image; light evened out, where the
+            card says that the network was trained so.
 
         Raises:
             InputError: the landmarks of a face coincide.
@@ -112,16 +114,24 @@ class AlignedEmbedder:
         width, height = self._size
         chips = np.empty((len(faces), self._views, height, width, 3), np.uint8)
         if len(faces):
-            chips[:, 0] = warp(image, similarity(faces.landmarks, self._template), self._size)
+            chips[:, 0] = self._evened(warp(image, similarity(faces.landmarks, self._template), self._size))
             if self._views == 2:
                 chips[:, 1] = chips[:, 0, :, ::-1]
         return chips
+
+    def _evened(self, chips: Pixels) -> Pixels:
+        """Chips (N, h, w, 3) in the light that the network was trained in; for a grey one, of equal channels."""
+        if not self.card.evening:
+            return chips
+        if self.card.colour == "grey":
+            chips = np.stack([np.asarray(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY))[..., None] for chip in chips])
+        return np.stack([evened(chip, self.card.evening) for chip in chips])
 
     def embed(self, chips: Pixels) -> Floats:
         """Embed aligned chips of any number of faces.
 
         Args:
-            chips: uint8 (N, V, h, w, 3) from `chips`.
+            chips: uint8 (N, V, h, w, 3) from `chips`, which evens their light out where need be.
 
         Returns:
             float32 (N, D), unit norm.

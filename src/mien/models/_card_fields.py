@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mien.errors import CardError
+from mien.types import EVENINGS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +24,14 @@ FLAT = (
 """Fields at the top of the file."""
 
 TABLES: Mapping[str, Mapping[str, str]] = {
-    "input": {"size": "input_size", "colour": "colour", "mean": "mean", "std": "std", "batch": "batch"},
+    "input": {
+        "size": "input_size",
+        "colour": "colour",
+        "mean": "mean",
+        "std": "std",
+        "batch": "batch",
+        "evening": "evening",
+    },
     "alignment": {"template": "template"},
     "output": {
         "kinds": "outputs",
@@ -124,6 +132,15 @@ def template(value: object, known: Collection[str]) -> None:
         numbers("alignment.template", point, 2)
     if len(set(value)) != 5:
         raise CardError(f"alignment.template: expected five different points, got {value!r}")
+
+
+def evening(value: object, family: str) -> None:
+    """Check how light is evened out: a list of known words, each once; only for embedders that do it."""
+    good = isinstance(value, tuple) and all(isinstance(one, str) and one in EVENINGS for one in value)
+    if not good or len(set(value)) < len(value):  # type: ignore[call-overload,arg-type]
+        raise CardError(f"input.evening: expected a list of {', '.join(EVENINGS)}, each once; got {value!r}")
+    if value and family != "aligned":
+        raise CardError(f"input.evening: expected none for family {family!r}, which does not even light out")
 
 
 def tables(where: str, value: Mapping[str, Any], *, required: Sequence[str]) -> None:

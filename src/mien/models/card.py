@@ -20,6 +20,8 @@ from mien.models import _card_fields as check
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mien.types import Evening
+
 __all__ = ["FAMILIES", "TEMPLATES", "Colour", "ModelCard", "ModelFile", "Task", "load_card"]
 
 Task: TypeAlias = Literal["detector", "embedder", "landmarks"]
@@ -99,6 +101,8 @@ class ModelCard:
         mean, std: per channel, in the order of `colour`; the input is (pixel - mean) / std with pixels 0 to 255. One
             number each for "grey".
         batch: the most pictures one run takes.
+        evening: how the light of an aligned face is evened out before anything else, one after the other: the network
+            was trained so. Empty for not at all. For family "aligned".
         template: where the five landmarks of an aligned face lie: a name from `TEMPLATES`, or five (x, y) points.
         dimension: length of an embedding.
         metric: what compares embeddings; mien knows "cosine".
@@ -126,6 +130,7 @@ class ModelCard:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     batch: int = 1
+    evening: tuple[Evening, ...] = ()
     template: str | Points | None = None
     dimension: int | None = None
     metric: str | None = None
@@ -171,6 +176,7 @@ class ModelCard:
         if not all(self.std):
             raise CardError(f"input.std: expected numbers other than 0, got {self.std}")
         check.whole("input.batch", self.batch, 1, 4096)
+        check.evening(self.evening, self.family)
         check.template(self.template, TEMPLATES)
         if self.dimension is not None:
             check.whole("output.dimension", self.dimension, 2, 65536)

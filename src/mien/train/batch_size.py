@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from mien.train.config import DataConfig
 
-__all__ = ["fitted"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["fitted", "shown"]
+
+
+def shown(data: DataConfig, labels: NDArray[np.int64]) -> tuple[int, int]:
+    """How many people and pictures the sampler shows: all, or those that have `least`."""
+    counts = np.unique(labels, return_counts=True)[1]
+    counts = counts[counts >= data.sampler.least]
+    return len(counts), int(counts.sum())
 
 
 def fitted(data: DataConfig, *, people: int, pictures: int, processes: int = 1) -> tuple[DataConfig, str]:
@@ -18,8 +31,8 @@ def fitted(data: DataConfig, *, people: int, pictures: int, processes: int = 1) 
 
     Args:
         data: as configured.
-        people: in the set.
-        pictures: in the set.
+        people: in the set, those alone that the sampler shows.
+        pictures: theirs.
         processes: that share a batch.
     """
     chosen, batch, told = data.sampler, data.batch, ""

@@ -232,7 +232,11 @@ class TrainConfig:
         if first is None:
             return None
         if not first.data.sources:
-            first = replace(first, data=replace(first.data, sources=self.data.sources, cache=self.data.cache))
+            own = self.data
+            data = replace(first.data, sources=own.sources, cache=own.cache, same_names=own.same_names)
+            first = replace(first, data=data)
+        if not first.data.evening:
+            first = replace(first, data=replace(first.data, evening=self.data.evening))
         if not first.measure.sets:
             first = replace(first, measure=replace(first.measure, sets=self.measure.sets))
         return first

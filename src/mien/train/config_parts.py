@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from mien.errors import InputError
+from mien.types import EVENINGS
 
 __all__ = [
     "DataConfig",
@@ -84,16 +84,20 @@ class SamplerConfig:
         name: shuffle (each picture once), balanced (people evenly), pk (batches of ``people`` x ``each``), mixed.
         people: P of pk: people in a batch. 0 takes the batch over ``each``.
         each: K of pk: pictures of each.
+        least: of pk: people with fewer pictures are left out.
     """
 
     name: Literal["shuffle", "balanced", "pk", "mixed"] = "shuffle"
     people: int = 0
     each: int = 4
+    least: int = 1
 
     def __post_init__(self) -> None:
         fine = self.people == 0 or self.people >= 2
         need(fine, "data.sampler.people: expected 2 or more, or 0 for what the batch holds", self.people)
         need(self.each >= 1, "data.sampler.each: expected 1 or more", self.each)
+        need(self.least > 0, "data.sampler.least: expected 1 or more", self.least)
+        need(self.least == 1 or self.name == "pk", "data.sampler.least: is for the sampler pk", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,11 @@ class DataConfig:
             [VirtualPeople][mien.train.data.VirtualPeople].
         virtual_share: of a batch's people that a virtual one stands in for.
         border: what aligned pictures show where the photo ends: constant (black), replicate or reflect.
+        evening: how the light of every aligned picture is evened out ("many to one"), in training, in measuring, and
+            for ever after wherever the network is used: gamma, clahe, self-quotient, or several in a row. Empty: as
+            the starting weights are used to, which for new ones is not at all; none: not at all.
+        same_names: whether the same name in two sources is the same person.
+        decode_once: keep pictures that are aligned already in the cache as plain pixels, too.
         cache: folder of aligned pictures; None for the user's cache folder.
     """
 
@@ -122,6 +131,9 @@ class DataConfig:
     virtual_people: int = 0
     virtual_share: float = 0.5
     border: Literal["constant", "replicate", "reflect"] = "constant"
+    evening: tuple[Literal["none", "gamma", "clahe", "self-quotient"], ...] = ()
+    same_names: bool = False
+    decode_once: bool = False
     cache: str | None = None
 
     def __post_init__(self) -> None:
@@ -129,6 +141,10 @@ class DataConfig:
         need(0 <= self.virtual_share <= 1, "data.virtual_share: expected a share, 0 to 1", self.virtual_share)
         need(self.batch > 0, "data.batch: expected 1 or more", self.batch)
         need(self.workers >= 0, "data.workers: expected 0 or more", self.workers)
+        known = isinstance(self.evening, tuple) and all(one in ("none", *EVENINGS) for one in self.evening)
+        need(known, f"data.evening: expected some of none, {', '.join(EVENINGS)}", self.evening)
+        alone = len(set(self.evening)) == len(self.evening) and ("none" not in self.evening or len(self.evening) == 1)
+        need(alone, "data.evening: expected each once, and none by itself", self.evening)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

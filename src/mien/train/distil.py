@@ -145,10 +145,15 @@ class _Distiller:
         self.config, self.run, self.settings, self.processes, self.display = config, run, settings, processes, display
         seed = config.loop.seed
         seed_everything(seed, processes.rank)
-        network = made_network(config.network, seed)
+        network = made_network(config.network, seed, config.data.evening)
         if not network.fitted:
             raise InputError(
                 f"network: {network.name} is fitted to people before it learns, which only a training does"
+            )
+        if settings.live and network.spec.evening:
+            raise InputError(
+                "data.evening: a teacher that is asked live would see the student's evened pictures, which it was not "
+                "made for; leave --live out: it is then asked about each picture as it was taken"
             )
         check_pairs(config)
         self.teacher = open_embedder(settings.teacher, settings.preset, threads=config.loop.threads)

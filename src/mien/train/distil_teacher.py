@@ -49,6 +49,8 @@ def teacher_embeddings(teacher: Embedder, pictures: Pixels, spec: InputSpec) -> 
 class TeacherRows:
     """The teacher's embedding of every picture of a set, computed once, in a file; goes on where it was stopped.
 
+    Pictures are shown to it as they were taken, whatever light the student is trained in.
+
     Not thread-safe. One process fills it, any number may read it.
 
     Args:
@@ -62,11 +64,11 @@ class TeacherRows:
     """
 
     def __init__(self, folder: Path, teacher: Embedder, data: TrainingSet, spec: InputSpec) -> None:
-        self._teacher, self._data, self._spec = teacher, data, spec
+        self._teacher, self._data, self._spec = teacher, data.uneven(), spec
         self.dimension = teacher.identity.dimension
         self._rows_path = folder / "teacher.f32"
         self._about_path = folder / "teacher.json"
-        self._key = _key(teacher, data, spec)
+        self._key = _key(teacher, self._data, spec)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

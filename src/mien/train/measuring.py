@@ -23,6 +23,7 @@ from mien.evaluate.metrics.verification import tar_at_far
 from mien.evaluate.protocols.pictures import Picture
 from mien.evaluate.protocols.sets import PairSet
 from mien.images import source_name
+from mien.images.augment import evened
 from mien.train.backbones import Backbone, InputSpec
 from mien.train.config import PairsConfig
 from mien.train.data.aligning import aligned_store
@@ -202,16 +203,17 @@ def embed_pictures(
 
     Args:
         network: in eval mode; its test features are taken.
-        stored: ``len`` and ``picture(i)``: uint8 (size, size, C).
+        stored: ``len`` and ``picture(i)``: uint8 (size, size, C), in the light they were taken in.
         processes: who takes part.
         batch: pictures at a time.
         flip: add the mirror image's embedding.
         precision: resolved.
     """
+    light = network.spec.evening
     low, high = shard_bounds(len(stored), processes.world, processes.rank)
     parts = [torch.zeros(0, network.test_dim, device=processes.device)]
     for start in range(low, high, batch):
-        pixels = np.stack([stored.picture(i) for i in range(start, min(start + batch, high))])
+        pixels = np.stack([evened(stored.picture(i), light) for i in range(start, min(start + batch, high))])
         x = network_input(torch.from_numpy(pixels).to(processes.device), network.spec)
         with autocast_of(precision, processes.device):
             features: Tensor = network.test_features(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien.errors import InputError
+from mien.errors import InputError, MienError
 from mien.images.augment import Augmentation
 from mien.models.session import available_cores
-from mien.train.backbones import Backbone, InputSpec, build, load_network
-from mien.train.batch_size import fitted
+from mien.train.backbones import Backbone, InputSpec, build, load_network, network_facts
+from mien.train.backbones.base import WEIGHTS_FILE
+from mien.train.batch_size import fitted, shown
 from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
 from mien.train.data import (
     PK,
@@ -39,6 +40,7 @@ from mien.train.pair_lists import read_pairs
 from mien.train.processes import Processes
 from mien.train.settings import from_plain, nearest
 from mien.train.step import network_input
+from mien.types import Evening
 
 __all__ = [
     "cache_folder",
@@ -69,11 +71,17 @@ def cache_folder(config: DataConfig) -> Path:
     return platformdirs.user_cache_path("mien", appauthor=False) / "train"
 
 
-def made_network(config: NetworkConfig, seed: int) -> Backbone:
-    """The network, with first weights that the seed decides."""
+def made_network(config: NetworkConfig, seed: int, evening: Sequence[str] = ()) -> Backbone:
+    """The network, with first weights that the seed decides.
+
+    Args:
+        config: the network's.
+        seed: of new weights.
+        evening: as `data.evening`: how light is evened out in its pictures; empty for as its weights are used to.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(
+        network = build(
             config.name,
             dim=config.dim,
             size=config.size,
@@ -81,6 +89,21 @@ def made_network(config: NetworkConfig, seed: int) -> Backbone:
             checkpoint_activations=config.recompute,
             **config.options,
         )
+    wanted = tuple(cast("Evening", one) for one in evening if one != "none")
+    network.spec = replace(network.spec, evening=wanted if evening else _evening_of(config.weights))
+    return network
+
+
+def _evening_of(weights: str | None) -> tuple[Evening, ...]:
+    """What light the pictures had that saved weights were trained on; released files know of no evening."""
+    path = Path(weights or "")
+    folder = path.parent if path.name == WEIGHTS_FILE else path
+    if weights is None or not (folder / WEIGHTS_FILE).is_file():
+        return ()
+    try:
+        return InputSpec.from_dict(network_facts(folder)["spec"]).evening
+    except MienError:  # a file that another program made
+        return ()
 
 
 def old_network(config: LossConfig, network: Backbone, start: NetworkConfig, seed: int) -> Backbone:
@@ -89,17 +112,24 @@ def old_network(config: LossConfig, network: Backbone, start: NetworkConfig, see
     Raises:
         InputError: it is not comparable.
     """
-    old = load_network(Path(config.old)) if config.old else made_network(replace(start, recompute=False), seed)
+    same = network.spec.evening if start.weights is None else ()
+    old = load_network(Path(config.old)) if config.old else made_network(replace(start, recompute=False), seed, same)
     if old.dim != network.dim:
         raise InputError(f"loss.old: expected embeddings of {network.dim} numbers, as the network's; got {old.dim}")
     here, there = (np.array(each.learner.spec.template) / each.learner.spec.size for each in (network, old))
     if np.abs(here - there).max() > _APART:
         raise InputError("loss.old: expected a network that sees the same part of the face as the one that learns")
+    if old.spec.evening != network.spec.evening:
+        here_, there_ = (" and ".join(each.spec.evening) or "none" for each in (network, old))
+        raise InputError(
+            f"data.evening: the old network that loss.keep or loss.old looks at knows pictures evened by {there_}, and "
+            f"the one that learns would be shown them evened by {here_}; leave data.evening out, or loss.keep"
+        )
     return old.requires_grad_(False).eval()
 
 
 def opened_data(config: DataConfig, spec: InputSpec, progress: Progress) -> TrainingSet:
-    """The pictures, aligned.
+    """The pictures, aligned, in the light that `spec` says.
 
     Raises:
         InputError: no sources, or some that cannot be used.
@@ -117,6 +147,8 @@ def opened_data(config: DataConfig, spec: InputSpec, progress: Progress) -> Trai
         workers=available_cores(),
         progress=lambda done, total: progress("Finding and aligning faces", done, total),
         border=config.border,
+        same_names=config.same_names,
+        decode_once=config.decode_once,
     )
 
 
@@ -127,8 +159,8 @@ def data_digest(data: TrainingSet) -> str:
 
 def fitted_config(config: TrainConfig, data: TrainingSet, processes: Processes, display: Display) -> TrainConfig:
     """The config with a batch that the pictures can fill; it is told where that is a smaller one."""
-    counts = {"people": len(data.people), "pictures": len(data), "processes": processes.world}
-    settings, told = fitted(config.data, **counts)
+    people, pictures = shown(config.data, data.labels)
+    settings, told = fitted(config.data, people=people, pictures=pictures, processes=processes.world)
     if told:
         display.say(told)
     return replace(config, data=settings)
@@ -140,7 +172,7 @@ def made_batches(config: TrainConfig, data: TrainingSet, processes: Processes) -
     sampler: Sampler
     if chosen.name == "pk":
         people = chosen.people or max(2, batch // chosen.each)
-        sampler = PK(data, people=people, each=chosen.each)
+        sampler = PK(data, people=people, each=chosen.each, least=chosen.least)
     elif chosen.name == "balanced":
         sampler = Balanced(data)
     else:

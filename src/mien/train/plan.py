@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mien.errors import InputError
 from mien.train.backbones import Backbone
-from mien.train.batch_size import fitted
+from mien.train.batch_size import fitted, shown
 from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch, virtual_each
-from mien.train.data.opening import source_records
+from mien.train.data.opening import numbered, source_records
 from mien.train.data.sources import Source
 from mien.train.fitting import pictures_to_fit
 from mien.train.heads import shard_bounds
@@ -106,8 +108,9 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     Raises:
         InputError: as the run itself would.
     """
-    people, pictures = _counted(config.data)
-    settings, _ = fitted(config.data, people=people, pictures=pictures, processes=processes)
+    people, pictures = len(np.unique(labels := _labels(config.data))), len(labels)
+    seen = dict(zip(("people", "pictures"), shown(config.data, labels), strict=True))
+    settings, _ = fitted(config.data, **seen, processes=processes)
     config = replace(config, data=settings)
     classes = people * (1 + virtual_each(settings.virtual_people, people))
     if config.data.batch % processes:
@@ -117,7 +120,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
     program = memory_in_use()
-    network = made_network(config.network, config.loop.seed).to(device)
+    network = made_network(config.network, config.loop.seed, config.data.evening).to(device)
     probe = _Probe(config, network, device, classes)
     counts = [p.numel() for p in network.parameters()]
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -125,7 +128,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     copies = 1 + (config.optimizer.ema is not None) + probe.stepper.objective.needs_old
     casts = trained * 2 if probe.stepper.precision != "fp32" else 0
     kept = _FLOAT * (2 if config.optimizer.name == "adamw" else int(config.optimizer.momentum > 0))
-    steps = max(pictures // config.data.batch, 1)
+    steps = max(seen["pictures"] // config.data.batch, 1)
     share = config.data.batch // processes
     step_seconds = share * probe.seconds_a_picture + share * probe.head_seconds(classes / processes)
     free = available_memory(device)
@@ -160,15 +163,12 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     return plan if available is None else replace(plan, fits=plan.bytes <= available)
 
 
-def _counted(config: DataConfig) -> tuple[int, int]:
-    """People and pictures of all sources."""
+def _labels(config: DataConfig) -> NDArray[np.int64]:
+    """Whose each picture of all sources is."""
     if not config.sources:
         raise InputError("data.sources: expected a folder or file to learn from (--data DIR)")
-    people = pictures = 0
-    for source in config.sources:
-        records = source_records(Source(**to_plain(source)), cache_folder(config))
-        people, pictures = people + len(set(records.labels.tolist())), pictures + len(records)
-    return people, pictures
+    found = [source_records(Source(**to_plain(source)), cache_folder(config)) for source in config.sources]
+    return numbered([(records.labels, records.people) for records in found], same_names=config.same_names)[0]
 
 
 def _bytes(tensors: Any) -> int:  # noqa: ANN401

@@ -112,6 +112,8 @@ def _hint(value: object, known: Iterable[object]) -> str:
 
 
 def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:  # noqa: ANN401
+    if isinstance(value, str) and typing.get_origin(inner[0]) is Literal:
+        return (typed(inner[0], value, where),)  # one word of a known few needs no brackets
     if isinstance(value, str) or not isinstance(value, list | tuple):
         raise InputError(f"{where}: expected a list, got {value!r}")
     kinds = [inner[0]] * len(value) if len(inner) == 2 and inner[1] is Ellipsis else list(inner)

@@ -108,7 +108,7 @@ class _Trainer:
         self.config, self.run, self.processes, self.display = config, run, processes, display
         seed = config.loop.seed
         seed_everything(seed, processes.rank)
-        network = made_network(config.network, seed)
+        network = made_network(config.network, seed, config.data.evening)
         check_choices(config, network)  # before the pictures are aligned, which takes long
         check_pairs(config)
         self.data: TrainingSet = opened_data(config.data, network.spec, display.progress)
@@ -153,15 +153,15 @@ class _Trainer:
         self._window = (at.step, self._began)
 
     def _tell_start(self) -> None:
-        network, data = self.stepper.network, self.data
+        network, data, out = self.stepper.network, self.data, len(self.data.left_out)
         count = sum(p.numel() for p in network.parameters())
-        out = len(data.left_out)
+        light = f", evened by {', '.join(network.spec.evening)}" if network.spec.evening else ""
         virtual = classes(self.config.data, data) - len(data.people)
         made = f" and {virtual:,} virtual ones" if virtual else ""
         left = f", {out:,} picture{'' if out == 1 else 's'} left out (no face, or unreadable)" if out else ""
         self.display.say(
             f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} "
-            f"people{made}{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
+            f"people{made}{light}{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
             f"{self.stepper.precision} on {self.processes.device.type}, {self.processes.world} process"
             f"{'' if self.processes.world == 1 else 'es'}"
         )

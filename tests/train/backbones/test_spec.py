@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -56,6 +57,15 @@ def test_templates_are_arcfaces_scaled_about_pixel_centres() -> None:
 def test_specs_survive_json_and_refuse_nonsense() -> None:
     spec = InputSpec.plain(64, "grey", mean=1.0, std=2.0)
     assert InputSpec.from_dict(spec.to_dict()) == spec
+    assert "evening" not in spec.to_dict()  # what older networks are saved with
+    even = dataclasses.replace(spec, evening=("gamma", "clahe"))
+    assert even.to_dict()["evening"] == ["gamma", "clahe"]
+    assert InputSpec.from_dict(json.loads(json.dumps(even.to_dict()))) == even
+    for evening in (["flat"], ["clahe", "clahe"], "clahe", [["clahe"]], 3, None, ["none"]):
+        with pytest.raises(InputError, match=r"evening|input:"):
+            InputSpec.from_dict({**spec.to_dict(), "evening": evening})
+    with pytest.raises(InputError, match="light"):
+        InputSpec.from_dict({**spec.to_dict(), "light": []})
     for change in ({"std": [0.0]}, {"mean": [1, 2]}, {"mean": ["x"]}, {"template": [[1, 2]]}, {"size": "64"}):
         with pytest.raises(InputError):
             InputSpec.from_dict({**spec.to_dict(), **change})

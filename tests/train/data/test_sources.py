@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import random
 import tracemalloc
@@ -16,6 +17,7 @@ pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 from mien.data.insightface_bin import write_bin
 from mien.errors import ImageError, InputError, NotFoundError
 from mien.images import decode, list_images
+from mien.images.augment import equalise, evened
 from mien.prepare.packing import pack
 from mien.train.backbones import InputSpec
 from mien.train.data import Source, open_training_set
@@ -184,12 +186,13 @@ def test_grey_and_evened_pictures(people):
     rgb, grey = (opened(people, spec=InputSpec.plain(32, colour)) for colour in ("rgb", "grey"))
     assert grey.picture(3).shape == (32, 32, 1)
     assert np.array_equal(grey.picture(3)[:, :, 0], cv2.cvtColor(rgb.picture(3), cv2.COLOR_RGB2GRAY))
-    for evening in ("gamma", "clahe", "self-quotient"):
-        even = opened(people, spec=InputSpec.plain(32), evening=evening)
-        assert even.picture(3).shape == (32, 32, 3)
-        assert not np.array_equal(even.picture(3), rgb.picture(3))
-        even_grey = opened(people, spec=InputSpec.plain(32, "grey"), evening=evening)
-        assert even_grey.picture(3).shape == (32, 32, 1)
+    for evening in (("gamma",), ("clahe",), ("self-quotient",), ("gamma", "clahe")):
+        for plain in (rgb, grey):
+            even = opened(people, spec=dataclasses.replace(plain.spec, evening=evening))
+            assert np.array_equal(even.picture(3), evened(plain.picture(3), evening))
+            assert not np.array_equal(even.picture(3), plain.picture(3))
+            assert np.array_equal(even.uneven().picture(3), plain.picture(3))
+            assert np.array_equal(pickle.loads(pickle.dumps(even.pictures)).picture(3), even.picture(3))
 
 
 def test_a_set_cut_to_a_closer_template_is_its_pictures_middles(people):
@@ -202,8 +205,20 @@ def test_a_set_cut_to_a_closer_template_is_its_pictures_middles(people):
     assert np.array_equal(cut.picture(3), cv2.resize(middle, (16, 16), interpolation=cv2.INTER_LINEAR))
     assert np.array_equal(pickle.loads(pickle.dumps(cut.pictures)).picture(3), cut.picture(3))
     assert whole.cut_to(InputSpec.plain(32)) is whole
-    grey = opened(people, spec=InputSpec.plain(32, "grey"), evening="gamma")
-    assert grey.cut_to(InputSpec.plain(16, "grey", closer=1.6)).picture(3).shape == (16, 16, 1)
+    grey = opened(people, spec=dataclasses.replace(InputSpec.plain(32, "grey"), evening=("gamma",)))
+    middle = grey.cut_to(InputSpec.plain(16, "grey", closer=1.6))
+    assert middle.picture(3).shape == (16, 16, 1)
+    assert np.array_equal(middle.picture(3)[:, :, 0], cv2.resize(grey.picture(3)[6:26, 6:26], (16, 16)))
+    assert not np.array_equal(middle.uneven().picture(3), middle.picture(3))
+
+
+def test_evened_pictures_are_not_kept_so_that_the_cache_serves_any_light(people, tmp_path):
+    spec = InputSpec.plain(32)
+    plain = opened(people, spec=spec, cache=tmp_path, decode_once=True)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    even = opened(people, spec=dataclasses.replace(spec, evening=("clahe",)), cache=tmp_path, decode_once=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert np.array_equal(even.picture(3), equalise(plain.picture(3)))
 
 
 def test_a_set_can_be_pickled_for_workers(packed, people, spec, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError
-from mien.train.batch_size import fitted
+from mien.train.batch_size import fitted, shown
 from mien.train.config import DataConfig, SamplerConfig
 from mien.train.data import PK
 
@@ -55,6 +55,22 @@ def test_few_people_make_groups_of_them_all(people, each, processes) -> None:
     sampler = PK(Labels(people, each), people=data.sampler.people, each=4)
     assert data.batch % math.lcm(sampler.group, processes) == 0
     assert data.batch <= len(sampler)
+
+
+def test_people_with_too_few_pictures_count_for_nothing() -> None:
+    few = Labels(9, 1)
+    few.labels = np.concatenate([few.labels, np.repeat([9, 10, 11], [2, 3, 7])])
+    few.origins = np.zeros(len(few.labels), np.int16)
+    for least, counts in ((1, (12, 21)), (2, (3, 12)), (3, (2, 10))):
+        asked = DataConfig(batch=128, sampler=SamplerConfig(name="pk", each=4, least=least))
+        assert shown(asked, few.labels) == counts
+        people, pictures = counts
+        data, told = fitted(asked, people=people, pictures=pictures)
+        assert f"{people} people are fewer" in told
+        sampler = PK(few, people=data.sampler.people, each=4, least=data.sampler.least)
+        assert data.batch <= len(sampler)
+        dealt = few.labels[sampler.order(0, 0)]
+        assert len(set(dealt.tolist())) == people
 
 
 def test_people_that_were_asked_for_by_number_stay() -> None:

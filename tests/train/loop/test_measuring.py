@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import NotFoundError  # noqa: E402
+from mien.images.augment import evened  # noqa: E402
 from mien.train import measuring  # noqa: E402
 from mien.train.config import PairsConfig  # noqa: E402
 from mien.train.measuring import PairMeasure, embed_pictures  # noqa: E402
@@ -154,8 +155,9 @@ def test_ten_parts_each_with_the_threshold_of_the_other_nine(pairs) -> None:
     assert low - 1e-9 <= found.accuracy <= high + 1e-9
 
 
-def test_embeddings_are_the_networks_of_picture_and_mirror_image(tiny) -> None:
-    network = made_network(tiny().network, 0).eval()
+@pytest.mark.parametrize("evening", [(), ("self-quotient", "clahe")])
+def test_embeddings_are_the_networks_of_picture_and_mirror_image(tiny, evening) -> None:
+    network = made_network(tiny().network, 0, evening).eval()
 
     class Records:
         def __len__(self):
@@ -169,6 +171,6 @@ def test_embeddings_are_the_networks_of_picture_and_mirror_image(tiny) -> None:
     with torch.no_grad():
         for i in range(7):
             both = [network(network_input(torch.from_numpy(p.copy())[None], network.spec)) for p in
-                    (store.picture(i), store.picture(i)[:, ::-1])]  # fmt: skip
+                    (evened(store.picture(i), evening), evened(store.picture(i), evening)[:, ::-1])]  # fmt: skip
             want = torch.nn.functional.normalize(both[0] + both[1], dim=1)[0].numpy()
             np.testing.assert_allclose(found[i], want, atol=1e-5)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
 
+from mien.types import EVENINGS, Evening
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from mien.types import Pixels
 
 __all__ = [
@@ -21,11 +26,6 @@ __all__ = [
     "grey",
     "self_quotient",
 ]
-
-Evening: TypeAlias = Literal["none", "gamma", "clahe", "self-quotient"]
-"""How light is evened out: not at all, `correct_gamma`, `equalise`, or `self_quotient`."""
-
-EVENINGS: Final[tuple[Evening, ...]] = get_args(Evening)
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -110,19 +110,31 @@ def self_quotient(pixels: Pixels, *, sigma: float | None = None) -> Pixels:
     return evened
 
 
-def evened(pixels: Pixels, how: Evening) -> Pixels:
+def evened(pixels: Pixels, how: Sequence[Evening]) -> Pixels:
     """Light evened out, "many to one": a model that is trained so has to be given pictures treated so for ever.
 
+    Training and recognition both call this, on the aligned face: the same pixels come out.
+
+    Args:
+        pixels: uint8 (H, W, 3), or (H, W, 1) of grey.
+        how: one after the other: "gamma" (`correct_gamma`), "clahe" (`equalise`), "self-quotient" (`self_quotient`);
+            with nothing in it, the picture itself is given back.
+
     Raises:
-        ValueError: `how` is none of `EVENINGS`.
+        ValueError: one of `how` is none of `EVENINGS`.
     """
-    match how:
-        case "none":
-            return pixels
-        case "gamma":
-            return correct_gamma(pixels)
-        case "clahe":
-            return equalise(pixels)
-        case "self-quotient":
-            return self_quotient(pixels)
-    raise ValueError(f"evened: expected one of {', '.join(EVENINGS)}, got {how!r}")
+    for one in how:
+        if one not in EVENINGS:
+            raise ValueError(f"evened: expected some of {', '.join(EVENINGS)}; got {one!r}")
+    if not how:
+        return pixels
+    grey_one = pixels.shape[2] == 1
+    result = np.repeat(pixels, 3, axis=2) if grey_one else pixels
+    for one in how:
+        result = _WAYS[one](result)
+    return np.ascontiguousarray(result[:, :, :1]) if grey_one else result
+
+
+_WAYS: Final[Mapping[Evening, Callable[[Pixels], Pixels]]] = MappingProxyType(
+    {"gamma": correct_gamma, "clahe": equalise, "self-quotient": self_quotient}
+)

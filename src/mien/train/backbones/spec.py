@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mien.errors import InputError
 from mien.images.align import ARCFACE_112
+from mien.types import EVENINGS, Evening
 
 __all__ = ["InputSpec", "Template", "arcface_template", "normalise"]
 
@@ -44,6 +45,8 @@ class InputSpec:
         mean: subtracted from pixels 0 to 255, a channel each, in the network's order.
         std: what the difference is divided by: input = (pixel - mean) / std.
         template: where the five landmarks of an aligned face lie; by default ArcFace's, scaled.
+        evening: how the light of the aligned picture is evened out, one after the other; empty for as it is. The
+            network was trained so: see [evened][mien.images.augment.evened].
 
     Raises:
         InputError: values that contradict each other, or numbers that are not finite.
@@ -55,6 +58,7 @@ class InputSpec:
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)
     std: tuple[float, ...] = (127.5, 127.5, 127.5)
     template: Template = ()
+    evening: tuple[Evening, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = SIZES
@@ -73,6 +77,8 @@ class InputSpec:
         flat = [number for point in self.template for number in point]
         if len(self.template) != 5 or len(flat) != 10 or not all(math.isfinite(number) for number in flat):
             raise InputError(f"template: expected five points (x, y), got {self.template!r}")
+        if not all(one in EVENINGS for one in self.evening) or len(set(self.evening)) < len(self.evening):
+            raise InputError(f"evening: expected some of {', '.join(EVENINGS)}, each once; got {self.evening!r}")
 
     @classmethod
     def plain(
@@ -86,8 +92,8 @@ class InputSpec:
         return spec if closer == 1.0 else replace(spec, template=arcface_template(size, closer))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
+        """JSON-ready; without `evening` where there is none, as it was before there was any."""
+        values: dict[str, Any] = {
             "size": self.size,
             "channels": self.channels,
             "colour": self.colour,
@@ -95,6 +101,7 @@ class InputSpec:
             "std": list(self.std),
             "template": [list(point) for point in self.template],
         }
+        return {**values, "evening": list(self.evening)} if self.evening else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InputSpec:
@@ -103,7 +110,7 @@ class InputSpec:
         Raises:
             InputError: fields that are missing, unknown or senseless.
         """
-        if not isinstance(values, Mapping) or set(values) != set(cls.__slots__):
+        if not isinstance(values, Mapping) or {*values, "evening"} != set(cls.__slots__):
             found = sorted(map(str, values)) if isinstance(values, Mapping) else values
             raise InputError(f"input: expected {', '.join(cls.__slots__)}; got {found!r}")
         try:
@@ -114,6 +121,7 @@ class InputSpec:
                 mean=tuple(map(float, values["mean"])),
                 std=tuple(map(float, values["std"])),
                 template=tuple((float(x), float(y)) for x, y in values["template"]),
+                evening=tuple(values.get("evening", ())),
             )
         except (TypeError, ValueError) as error:
             raise InputError(f"input: {error}") from error

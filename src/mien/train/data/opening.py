@@ -24,12 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mien.images import Border
-    from mien.images.augment import Evening
     from mien.train.data.sources import PictureRecords, PictureSpec
 
     Progress: TypeAlias = Callable[[int, int], None]
 
-__all__ = ["open_training_set", "source_records"]
+__all__ = ["numbered", "open_training_set", "source_records"]
 
 
 def open_training_set(
@@ -41,14 +40,14 @@ def open_training_set(
     progress: Progress | None = None,
     same_names: bool = False,
     decode_once: bool = False,
-    evening: Evening = "none",
     border: Border = "constant",
 ) -> TrainingSet:
     """Open sources as one set of aligned pictures.
 
     Args:
         sources: where the pictures are.
-        spec: the network's input: its `size`, `channels` and `template` count.
+        spec: the network's input: its `size`, `channels` and `template` count; by its `evening`, light is evened out
+            in every picture, before anything else changes (nothing of that is kept in `cache`).
         cache: a folder where aligned pictures are kept, as plain pixels; needed unless all sources are aligned.
             Where it holds what is asked for, nothing is made again; a run that was stopped goes on where it was.
         workers: threads for finding and aligning faces.
@@ -58,8 +57,6 @@ def open_training_set(
             are parts of one set.
         decode_once: keep the pixels of aligned sources in `cache` too, so that no epoch decodes them again; they take
             size * size * channels bytes each.
-        evening: how light is evened out in every picture, before anything else changes; see
-            `mien.images.augment.evened`.
         border: what an aligned picture shows where the photo ends: black, as everywhere in mien; "reflect" where photos
             are cut so tightly that black corners would be learned as a part of faces.
 
@@ -83,9 +80,9 @@ def open_training_set(
             raise InputError(f"{source.path}: no picture of it can be used; the first: {_first(left_out)}")
         shelves.append(shelf)
         parts.append((records.labels[shelf.rows] if isinstance(shelf, Stored) else records.labels, records.people))
-    labels, people, shared = _numbered(parts, same_names=same_names)
+    labels, people, shared = numbered(parts, same_names=same_names)
     return TrainingSet(
-        Pictures(shelves, evening),
+        Pictures(shelves, spec.evening),
         labels,
         np.repeat(np.arange(len(sources), dtype=np.int16), [len(shelf) for shelf in shelves]),
         people,
@@ -149,7 +146,7 @@ def source_records(source: Source, cache: Path | None) -> PictureRecords:
     return packed_pictures(path, kind, cache=cache)
 
 
-def _numbered(
+def numbered(
     parts: Sequence[tuple[NDArray[np.int64], tuple[str, ...]]], *, same_names: bool
 ) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
     """Labels over all sources without gaps, the names by label, and how many names occur in several sources."""

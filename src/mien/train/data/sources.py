@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mien.types import Evening
+
 __all__ = ["KINDS", "Kind", "PictureRecords", "PictureSpec", "Source", "kind_of"]
 
 Kind: TypeAlias = Literal["auto", "folder", "list", "rec", "tfrecord", "webdataset", "parquet", "bin"]
@@ -71,6 +73,10 @@ class PictureSpec(Protocol):
     @property
     def template(self) -> tuple[tuple[float, float], ...]:
         """Where the five landmarks lie at that size."""
+
+    @property
+    def evening(self) -> tuple[Evening, ...]:
+        """How the light of the aligned picture is evened out."""
 
 
 class PictureRecords(Protocol):

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mien.images.augment import Evening
     from mien.train.data.sources import PictureRecords, PictureSpec
-    from mien.types import Pixels
+    from mien.types import Evening, Pixels
 
 __all__ = ["Decoding", "LeftOut", "Pictures", "Shelf", "TrainingSet", "fitted"]
 
@@ -86,7 +85,7 @@ class Pictures:
     """The pictures of several sources, numbered through: what a worker needs. Can be pickled."""
 
     def __init__(
-        self, shelves: Sequence[Shelf], evening: Evening = "none", *, middle: tuple[float, int] | None = None
+        self, shelves: Sequence[Shelf], evening: tuple[Evening, ...] = (), *, middle: tuple[float, int] | None = None
     ) -> None:
         self._shelves, self._evening, self._middle = tuple(shelves), evening, middle
         self._starts = np.cumsum([0, *(len(shelf) for shelf in shelves)])
@@ -97,7 +96,7 @@ class Pictures:
     def picture(self, i: int) -> Pixels:
         """uint8 (size, size, C). Raises ImageError."""
         shelf, inner = self._place(i)
-        pixels = self._evened(shelf.picture(inner))
+        pixels = evened(shelf.picture(inner), self._evening)
         if self._middle is None:
             return pixels
         share, size = self._middle
@@ -109,12 +108,9 @@ class Pictures:
         """The same pictures' middles, a share of their sides, brought to `size`."""
         return Pictures(self._shelves, self._evening, middle=(share, size))
 
-    def _evened(self, pixels: Pixels) -> Pixels:
-        if self._evening == "none":
-            return pixels
-        if pixels.shape[2] == 3:
-            return evened(pixels, self._evening)
-        return evened(np.repeat(pixels, 3, axis=2), self._evening)[:, :, :1]
+    def uneven(self) -> Pictures:
+        """The same pictures in the light that they were taken in."""
+        return Pictures(self._shelves, middle=self._middle)
 
     def name(self, i: int) -> str:
         """What messages call a picture."""
@@ -180,8 +176,15 @@ class TrainingSet:
         """
         if (spec.size, spec.template) == (self.spec.size, self.spec.template):
             return self
+        return self._of(self.pictures.middle(eye_distance(self.spec) / eye_distance(spec), spec.size), spec)
+
+    def uneven(self) -> TrainingSet:
+        """The same set in the light that its pictures were taken in: for whoever evens it out itself, or not at all."""
+        return self._of(self.pictures.uneven(), self.spec)
+
+    def _of(self, pictures: Pictures, spec: PictureSpec) -> TrainingSet:
         return TrainingSet(
-            self.pictures.middle(eye_distance(self.spec) / eye_distance(spec), spec.size),
+            pictures,
             self.labels,
             self.origins,
             self.people,

@@ -35,9 +35,10 @@ _LOOKS: Final = {
 def looks_as_default(spec: InputSpec) -> bool:
     """Whether a network sees faces as the default embedder does, so that the same looks can be averaged.
 
-    The default's looks differ in how large they draw the face, so the size of the face does not matter here.
+    The default's looks differ in how large they draw the face, so the size of the face does not matter here. Their
+    light is never evened out.
     """
-    if spec.size != CHIP or spec.channels != 3:
+    if spec.size != CHIP or spec.channels != 3 or spec.evening:
         return False
     middle = (CHIP - 1) / 2
     default, own = DETECTOR_TEMPLATE - middle, np.array(spec.template, np.float64) - middle
@@ -76,6 +77,7 @@ def card_values(
             "mean": [float(v) for v in spec.mean],
             "std": [float(v) for v in spec.std],
             "batch": BATCH,
+            **({"evening": list(spec.evening)} if spec.evening else {}),
         },
         "alignment": {"template": [[float(np.float32(x)), float(np.float32(y))] for x, y in spec.template]},
         "output": {"dimension": dimension, "metric": "cosine"},

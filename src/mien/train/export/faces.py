@@ -12,6 +12,7 @@ from mien.embed.probe import probe_chips
 from mien.embed.views import DETECTOR_TEMPLATE
 from mien.errors import InputError
 from mien.images.align import similarity, warp
+from mien.images.augment import evened
 from mien.recognizer import Recognizer, open_embedder
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ def example_faces(spec: InputSpec) -> Pixels:
     size, template = (spec.size, spec.size), np.array(spec.template, np.float32)
     middle = (spec.size - 1) / 2
     looks = [similarity(DETECTOR_TEMPLATE, middle + (template - middle) * scale)[None] for scale in (1.0, 1.08)]
-    return _coloured(np.concatenate([warp(chip, look, size) for chip in chips for look in looks]), spec)
+    return _as_trained(np.concatenate([warp(chip, look, size) for chip in chips for look in looks]), spec)
 
 
 def aligned_faces(sources: Sequence[Any], spec: InputSpec, *, most: int = MOST_FACES) -> Pixels:
-    """The main faces of pictures, aligned as a network wants them: uint8 (N, size, size, C).
+    """The main faces of pictures, aligned as a network wants them, light evened: uint8 (N, size, size, C).
 
     Args:
         sources: pictures; of many, `most` evenly spread ones are looked at.
@@ -62,13 +63,14 @@ def aligned_faces(sources: Sequence[Any], spec: InputSpec, *, most: int = MOST_F
     made = [one for one in Recognizer("fast").map(list(sources), cut, embed=False) if one is not None]
     if not made:
         raise InputError(f"no face was found in any of {len(sources)} pictures")
-    return _coloured(np.concatenate(made), spec)
+    return _as_trained(np.concatenate(made), spec)
 
 
-def _coloured(pictures: Pixels, spec: InputSpec) -> Pixels:
-    if spec.channels == 3:
-        return pictures
-    return np.stack([cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in pictures])[..., None].astype(np.uint8)
+def _as_trained(pictures: Pixels, spec: InputSpec) -> Pixels:
+    """In the colours and the light that the network was trained on."""
+    if spec.channels == 1:
+        pictures = np.stack([np.asarray(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY))[..., None] for one in pictures])
+    return np.stack([evened(one, spec.evening) for one in pictures]) if spec.evening else pictures
 
 
 def recognizer_with(card: ModelCard | str | None, preset: str) -> Recognizer:

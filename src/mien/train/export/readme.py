@@ -66,6 +66,7 @@ def readme(
                 ("architecture", network.name),
                 ("parameters", f"{sum(p.numel() for p in network.parameters()):,}"),
                 ("input", f"{network.spec.size} x {network.spec.size}, {network.spec.colour}"),
+                *([("light", f"evened by {' and '.join(network.spec.evening)}")] if network.spec.evening else []),
                 ("embedding", f"{network.test_dim} numbers"),
                 ("taken from", f"{run.part}/" if run.part else "the folder itself"),
                 *versions.items(),
