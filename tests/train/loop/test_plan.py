@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -30,6 +31,10 @@ def test_counts_are_those_of_the_network_and_the_classes(tiny) -> None:
     assert plan.bytes == sum((plan.network, plan.gradients, plan.optimizer, plan.head, plan.activations, plan.program))
     json.dumps(plan.to_dict())
     assert any(name == "activations" for name, _ in rows_of(plan))
+    twice = {"sources": [{**dataclasses.asdict(config.data.sources[0])}] * 2}
+    for joined, people in ((False, 12), (True, 6)):
+        found = planned(tiny(data={**twice, "same_names": joined}))
+        assert (found.people, found.pictures) == (people, 96)
 
 
 def test_what_is_fitted_before_the_first_step_is_counted_beside_what_steps_need(tiny) -> None:
