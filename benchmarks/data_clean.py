@@ -37,7 +37,7 @@ from mien.evaluate.metrics.intervals import wilson
 from mien.images import decode, save
 from mien.prepare.cleaning import CleanRules, Verdict, find_wrong
 from mien.prepare.embedding import PeopleFolder, embed_people
-from mien.prepare.overlap import overlap
+from mien.prepare.overlapping import overlap
 from mien.types import Image
 
 HERE = Path(__file__).resolve().parent

@@ -11,7 +11,7 @@ from mien.prepare.duplicates import dedupe
 from mien.prepare.embedding import PeopleFolder
 from mien.prepare.manifest import read_manifest
 from mien.prepare.merging import merge, plan_merge
-from mien.prepare.overlap import overlap
+from mien.prepare.overlapping import overlap
 from mien.prepare.prints import take_prints
 from mien.prepare.registration import overlay
 from mien.types import Image

@@ -36,7 +36,7 @@ def overlap(
     as_json: JsonFlag = False,
 ) -> None:
     """Check two sets for people and pictures that are in both. Exit code 1 when there are any."""
-    from mien.prepare.overlap import overlap as find
+    from mien.prepare.overlapping import overlap as find
 
     recognizer, meaning, found_by = model_for(preset, model, detector, licence, min_face, calibration, cached=cached)
     one, other = embedded_folders([a, b], recognizer, found_by)

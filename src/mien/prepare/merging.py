@@ -13,7 +13,7 @@ from mien.errors import InputError
 from mien.prepare.duplicates import group_copies
 from mien.prepare.embedding import print_people
 from mien.prepare.manifest import Manifest, stamp
-from mien.prepare.overlap import copies_between, joined_prints
+from mien.prepare.overlapping import copies_between, joined_prints
 from mien.prepare.placing import put_picture
 from mien.prepare.same_person import PersonRules, faces_of, match_people
 
