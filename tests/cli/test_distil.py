@@ -61,3 +61,19 @@ def test_a_signal_is_told_by_the_exit_code(tmp_path, monkeypatch, capsys, number
     monkeypatch.setattr(room, "distil", lambda *_given, **_more: stopped)
     assert main(["distil", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 128 + number
     assert "after step 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_of_several_processes_the_first_one_tells(tmp_path, monkeypatch, capsys, more):
+    from mien.train import distil as room
+    from mien.train.distil import DistilResult
+
+    done = DistilResult(tmp_path / "run", "finished", 7, 1, 0.1, None, "x")
+    monkeypatch.setattr(room, "distil", lambda *_given, **_more: done)
+    told = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["distil", "--data", str(tmp_path), "--out", str(tmp_path / "run"), *more]) == 0
+        told.append(capsys.readouterr().out)
+    assert "run" in told[0]
+    assert not told[1]

@@ -90,7 +90,7 @@ def test_a_run_ends_with_a_result_and_is_not_made_twice(capsys, arguments, tmp_p
     assert main(arguments) == 0
     out = capsys.readouterr()
     assert "4 steps" in out.out
-    assert "goes on after step 4" in out.err
+    assert "done already, after step 4 (epoch 2)" in out.err
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ from mien.cli.training_options import (
     best_measured,
     display,
     pair_sets,
+    tells,
 )
 from mien.errors import InputError
 
 if TYPE_CHECKING:
     from mien.train.config import PairsConfig, TrainConfig
+    from mien.train.distil_settings import DistilResult
 
 __all__ = ["distil"]
 
@@ -93,6 +95,13 @@ def distil(
     taught = DistilSettings(teacher=teacher, preset=preset, feature=feature, relation=relation, live=live)  # type: ignore[arg-type]
     with display() as shown:
         result = run(config, out, taught, resume=resume, display=shown)
+    if tells():
+        _tell(result, as_json=as_json)
+    if result.stopped == "interrupted":
+        raise typer.Exit(128 + result.signal)
+
+
+def _tell(result: DistilResult, *, as_json: bool) -> None:
     if as_json:
         emit_json(
             {
@@ -112,8 +121,6 @@ def distil(
             print_line(best_measured(result.best))
         place = printable(str(result.folder))
         print_line(f"{place}/best: the student of {result.teacher}; next: mien export {place}")
-    if result.stopped == "interrupted":
-        raise typer.Exit(128 + result.signal)
 
 
 def _config(

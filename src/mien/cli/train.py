@@ -16,6 +16,7 @@ from mien.cli.training_options import (
     best_measured,
     display,
     pair_sets,
+    tells,
 )
 from mien.errors import InputError
 
@@ -137,9 +138,7 @@ def _train(config: TrainConfig, out: Path, *, resume: bool, as_json: bool) -> No
 
 
 def _finish(result: TrainResult, *, as_json: bool) -> None:
-    import os
-
-    if int(os.environ.get("RANK", "0")) == 0:
+    if tells():
         if as_json:
             emit_json(result.to_dict())
         else:

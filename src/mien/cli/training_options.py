@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from mien.train.config import PairsConfig
     from mien.train.display import Display
 
-__all__ = ["ImageFolders", "PairLists", "SkipMissing", "ThresholdLists", "best_measured", "display", "pair_sets"]
+__all__ = [
+    "ImageFolders",
+    "PairLists",
+    "SkipMissing",
+    "ThresholdLists",
+    "best_measured",
+    "display",
+    "pair_sets",
+    "tells",
+]
 
 _NONE: Final = "none"
 
@@ -101,6 +111,11 @@ def best_measured(best: Mapping[str, Any]) -> str:
     """What the pairs say about the best network, the further lists beside the first, which chose it."""
     further = "".join(f"; {one['name']}: {one['accuracy']:.4f}" for one in best.get("further", ()))
     return f"{best['name']}: {best['accuracy']:.4f} after epoch {best['epoch']}{further}"
+
+
+def tells() -> bool:
+    """Whether this process tells how a run ended: the first of those that ``torchrun`` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

@@ -119,6 +119,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def whence(step: int, epoch: int, *, done: bool, path: Path | None = None) -> str:
+    """What is told of a run that is found: how far it is, and from which checkpoint it goes on, if it does.
+
+    >>> whence(1200, 3, done=False)
+    'goes on after step 1,200 (epoch 4)'
+    """
+    if done:
+        return f"done already, after step {step:,} (epoch {epoch}); --no-resume starts anew"
+    return f"goes on after step {step:,} (epoch {epoch + 1})" + (f", from {path.name}" if path else "")
+
+
 def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that is whole, and its state; each damaged one that is passed over is named."""
     for path in checkpoints(folder):

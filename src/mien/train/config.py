@@ -226,6 +226,11 @@ class TrainConfig:
         """Checksum of everything that decides what is learned: lower-case hex sha256."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def starts_from_weights(self) -> bool:
+        """Whether the network starts from weights: from given ones, or from those of the run before."""
+        return self.network.weights is not None or self.before is not None
+
     def stage_before(self) -> TrainConfig | None:
         """The run to be made first, with this one's data and measuring where it names none."""
         first = self.before

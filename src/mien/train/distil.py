@@ -21,7 +21,8 @@ from mien.errors import InputError, TrainingError
 from mien.interfaces import Embedder
 from mien.recognizer import open_embedder
 from mien.train.backbones import save_network
-from mien.train.checkpoint import newest_checkpoint, write_checkpoint
+from mien.train.checkpoint import newest_checkpoint, whence, write_checkpoint
+from mien.train.checks import check_settings
 from mien.train.config import LossConfig, TrainConfig
 from mien.train.data import Batch
 from mien.train.display import Display, StepSeen
@@ -33,7 +34,7 @@ from mien.train.interrupts import Interrupts
 from mien.train.measuring import embed_pictures
 from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
-from mien.train.parts import check_pairs, fitted_config, made_batches, made_measures, made_network, opened_data
+from mien.train.parts import fitted_config, made_batches, made_measures, made_network, opened_data
 from mien.train.processes import Processes, joined
 from mien.train.records import Records
 from mien.train.run_folder import RunFolder
@@ -155,8 +156,16 @@ class _Distiller:
                 "data.evening: a teacher that is asked live would see the student's evened pictures, which it was not "
                 "made for; leave --live out: it is then asked about each picture as it was taken"
             )
-        check_pairs(config)
+        check_settings(config, network, processes.world)
         self.teacher = open_embedder(settings.teacher, settings.preset, threads=config.loop.threads)
+        loss = Distillation(
+            network.dim,
+            self.teacher.identity.dimension,
+            feature=settings.feature,
+            relation=settings.relation,
+            group=processes.group,
+            seed=seed,
+        )
         self.data = opened_data(config.data, network.spec, display.progress)
         stack.callback(self.data.close)
         self.config = config = fitted_config(config, self.data, processes, display)
@@ -167,14 +176,6 @@ class _Distiller:
             processes.wait()
         self.measures = made_measures(config, network.spec, display)
         self.batches = stack.enter_context(made_batches(config, self.data, processes))
-        loss = Distillation(
-            network.dim,
-            self.teacher.identity.dimension,
-            feature=settings.feature,
-            relation=settings.relation,
-            group=processes.group,
-            seed=seed,
-        )
         device = processes.device
         self.stepper = _Student(network.to(device), cast("Objective", loss.to(device)), config, processes)
         self.stepper.rows, self.stepper.live, self.stepper.teacher = rows, settings.live, self.teacher
@@ -205,7 +206,8 @@ class _Distiller:
         restore(self.stepper, state)
         self.at = _At(**state["position"])
         restore_random(self.processes, state["random"], self.config.loop.seed, self.at.step)
-        self.display.say(f"goes on after step {self.at.step:,} (epoch {self.at.epoch + 1})")
+        done = self.at.epoch >= self.config.schedule.epochs
+        self.display.say(whence(self.at.step, self.at.epoch, done=done))
 
     def _save(self) -> None:
         self.at.lines = self.records.lines if self.records else 0
@@ -249,6 +251,7 @@ class _Distiller:
             epoch=at.epoch + 1,
             step=at.step + 1,
             batch=batch,
+            name=self.data.name,
             embeddings=bad,
             loss=self.loss,
             norm=0.0 if overflow else norm,

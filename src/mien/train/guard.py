@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Final
 
 from mien.errors import TrainingError
 from mien.train.data import Batch
 
 __all__ = ["check_finite"]
 
-_SHOWN = 16
+_SHOWN: Final = 8
 
 
 def check_finite(
-    *, epoch: int, step: int, batch: Batch, embeddings: int, loss: float, norm: float, terms: dict[str, float]
+    *,
+    epoch: int,
+    step: int,
+    batch: Batch,
+    name: Callable[[int], str],
+    embeddings: int,
+    loss: float,
+    norm: float,
+    terms: dict[str, float],
 ) -> None:
     """Stop where a step's numbers are not finite.
 
@@ -21,6 +31,7 @@ def check_finite(
         epoch: from 1, as people count.
         step: likewise.
         batch: this process's share.
+        name: of a picture, by its number in the set.
         embeddings: how many rows of all processes' embeddings are not finite.
         loss: over all processes.
         norm: of the whole gradient.
@@ -44,8 +55,9 @@ def check_finite(
         what, do = "the gradient", "set optimizer.clip, lower optimizer.lr, or take loop.precision=fp32"
     else:
         return
-    numbers = batch.indices.tolist()
-    shown = ", ".join(map(str, numbers[:_SHOWN])) + (", ..." if len(numbers) > _SHOWN else "")
+    numbers = list(dict.fromkeys(batch.indices.tolist()))
+    more = len(numbers) - _SHOWN
+    shown = ", ".join(map(name, numbers[:_SHOWN])) + (f" and {more:,} more" if more > 0 else "")
     raise TrainingError(
         f"epoch {epoch}, step {step}: NaN or infinity in {what}; pictures of this process's batch: {shown}. No "
         f"weight has taken it, and the last checkpoint stays. To go on: {do}, and start again"

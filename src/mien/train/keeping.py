@@ -11,7 +11,7 @@ import torch
 
 from mien.errors import TrainingError
 from mien.train.backbones import Backbone, save_network
-from mien.train.checkpoint import newest_checkpoint, read_checkpoint, write_checkpoint
+from mien.train.checkpoint import newest_checkpoint, read_checkpoint, whence, write_checkpoint
 from mien.train.config import TrainConfig
 from mien.train.data import TrainingSet
 from mien.train.display import Display
@@ -65,7 +65,7 @@ class Keeper:
         restore(self._stepper, state)
         at = Position(**state["position"])
         restore_random(processes, state["random"], self._config.loop.seed, at.step)
-        self._display.say(f"goes on after step {at.step:,} (epoch {at.epoch + 1}), from {Path(path).name}")
+        self._display.say(whence(at.step, at.epoch, done=bool(at.stopped), path=Path(path)))
         return at
 
     def save(self, at: Position) -> None:

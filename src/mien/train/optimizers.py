@@ -14,11 +14,11 @@ from mien.train.config import OptimizerConfig
 from mien.train.heads import RowSGD
 from mien.train.settings import nearest
 
-__all__ = ["freeze", "head_optimizer", "network_optimizer", "set_rate"]
+__all__ = ["freeze", "frozen_stages", "head_optimizer", "network_optimizer", "set_rate"]
 
 
-def freeze(network: Backbone, frozen: Iterable[str]) -> list[nn.Module]:
-    """Keep stages as they are: no gradients. Call ``eval()`` on what is returned whenever the network is set to train.
+def frozen_stages(network: Backbone, frozen: Iterable[str]) -> list[nn.Module]:
+    """Stages by their names.
 
     Raises:
         InputError: there is no such stage, or none is left to train.
@@ -29,10 +29,21 @@ def freeze(network: Backbone, frozen: Iterable[str]) -> list[nn.Module]:
         if name not in stages:
             raise InputError(f"network.frozen: {network.name} has no stage {name!r}{nearest(name, stages)}")
     held = [stages[name] for name in names]
+    still = {id(p) for stage in held for p in stage.parameters()}
+    if all(id(p) in still for p in network.parameters() if p.requires_grad):
+        raise InputError("network.frozen: expected a stage to be left to train, got all of them")
+    return held
+
+
+def freeze(network: Backbone, frozen: Iterable[str]) -> list[nn.Module]:
+    """Keep stages as they are: no gradients. Call ``eval()`` on what is returned whenever the network is set to train.
+
+    Raises:
+        InputError: there is no such stage, or none is left to train.
+    """
+    held = frozen_stages(network, frozen)
     for stage in held:
         stage.requires_grad_(False)
-    if not any(p.requires_grad for p in network.parameters()):
-        raise InputError("network.frozen: expected a stage to be left to train, got all of them")
     return held
 
 

@@ -35,18 +35,13 @@ from mien.train.data import (
 )
 from mien.train.display import Display
 from mien.train.measuring import PairMeasure
-from mien.train.objective import Objective
-from mien.train.pair_lists import read_pairs
 from mien.train.processes import Processes
-from mien.train.settings import from_plain, nearest
-from mien.train.step import network_input
+from mien.train.settings import from_plain
 from mien.types import Evening
 
 __all__ = [
+    "augmentation",
     "cache_folder",
-    "check_choices",
-    "check_pairs",
-    "check_sizes",
     "classes",
     "data_digest",
     "fitted_config",
@@ -230,51 +225,6 @@ def made_measures(config: TrainConfig, spec: InputSpec, display: Display) -> lis
         )
         for pairs in config.measure.sets
     ]
-
-
-def check_pairs(config: TrainConfig) -> None:
-    """Read the lists of pairs for nothing, before the pictures are aligned, which takes long.
-
-    Raises:
-        InputError: one is malformed, or names pictures that are not there.
-    """
-    for one in config.measure.sets:
-        for pairs in filter(None, (one.pairs, one.threshold_pairs)):
-            read_pairs(pairs, one.images, skip_missing=one.skip_missing)
-
-
-@torch.no_grad()
-def check_choices(config: TrainConfig, network: Backbone) -> None:
-    """Try the names and options of the loss and of frozen stages, on two people and for nothing.
-
-    Raises:
-        InputError: one of them makes no sense.
-    """
-    Objective(config.loss, network.dim, 2, seed=config.loop.seed)
-    stages = dict(network.stages())
-    for name in config.network.frozen:
-        if name not in stages:
-            raise InputError(f"network.frozen: {network.name} has no stage {name!r}{nearest(name, stages)}")
-
-
-def check_sizes(network: Backbone, config: TrainConfig, device: torch.device) -> None:
-    """Try every size that pictures will have.
-
-    Raises:
-        InputError: the network takes its own size only.
-    """
-    spec, was = network.spec, network.training
-    network.eval()
-    for side in sorted({side for _, side in config.schedule.sizes}):
-        blank = torch.zeros(1, spec.size, spec.size, spec.channels, dtype=torch.uint8, device=device)
-        try:
-            network(network_input(blank, spec, side))
-        except (RuntimeError, InputError, ValueError) as error:
-            raise InputError(
-                f"schedule.sizes: {network.name} does not take pictures of {side} pixels, only of {spec.size}; take a "
-                f"network that ends in global pooling, or leave out the sizes ({str(error).splitlines()[0][:120]})"
-            ) from error
-    network.train(was)
 
 
 class _InOrder:

@@ -16,6 +16,7 @@ from torch import Tensor
 from mien.errors import InputError
 from mien.train.backbones import Backbone
 from mien.train.batch_size import fitted, shown
+from mien.train.checks import check_settings
 from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch, virtual_each
 from mien.train.data.opening import numbered, source_records
@@ -121,6 +122,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
         torch.set_num_threads(config.loop.threads)
     program = memory_in_use()
     network = made_network(config.network, config.loop.seed, config.data.evening).to(device)
+    check_settings(config, network, processes)
     probe = _Probe(config, network, device, classes)
     counts = [p.numel() for p in network.parameters()]
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)

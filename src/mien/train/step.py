@@ -17,6 +17,7 @@ from mien.errors import InputError
 from mien.train.averaging import WeightAverage, mixed
 from mien.train.backbones import Backbone, InputSpec, normalise
 from mien.train.backbones.base import statistics_still
+from mien.train.compiling import compile_errors, compiled
 from mien.train.config import TrainConfig
 from mien.train.data import Batch
 from mien.train.loss_scaling import LossScale
@@ -24,7 +25,15 @@ from mien.train.objective import Objective
 from mien.train.optimizers import freeze, head_optimizer, network_optimizer, set_rate
 from mien.train.processes import Processes
 
-__all__ = ["Gradients", "Stepper", "autocast_of", "network_input", "resolved_precision"]
+__all__ = [
+    "Gradients",
+    "Stepper",
+    "autocast_of",
+    "check_parts",
+    "check_start",
+    "network_input",
+    "resolved_precision",
+]
 
 _TYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,6 +67,18 @@ def network_input(pictures: Tensor, spec: InputSpec, side: int | None = None, *,
         spec = replace(spec, size=side, template=())
     x = normalise(pictures, spec)
     return x if channels_last else x.contiguous()
+
+
+def check_start(config: TrainConfig) -> None:
+    """Raise InputError where a share of starting weights is asked for, and there are none."""
+    if config.optimizer.start_share and not config.starts_from_weights:
+        raise InputError("optimizer.start_share: expected starting weights (network.weights); got none")
+
+
+def check_parts(share: int, parts: int) -> None:
+    """Raise InputError where a process's share of the batch cannot be taken in so many parts."""
+    if share < parts:
+        raise InputError(f"optimizer.accumulate: expected at most {share}, a process's share of the batch, got {parts}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +135,7 @@ class Stepper:
         self.average = WeightAverage(network, config.optimizer.ema) if config.optimizer.ema else None
         self._start: dict[str, Tensor] = {}
         if config.optimizer.start_share:
-            if config.network.weights is None:
-                raise InputError("optimizer.start_share: expected starting weights (network.weights); got none")
+            check_start(config)
             self._start = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.scale = LossScale(dynamic=self.precision == "fp16")
         self.parallel: nn.Module = self.learner
@@ -123,7 +143,7 @@ class Stepper:
             devices = [processes.device] if processes.device.type == "cuda" else None
             self.parallel = DistributedDataParallel(self.learner, device_ids=devices, gradient_as_bucket_view=True)
         if config.loop.compile:
-            self.parallel = torch.compile(self.parallel)  # type: ignore[assignment]
+            self.parallel = compiled(self.parallel)
         self._network_weights = [p for p in network.parameters() if p.requires_grad]
         self._head_weights = [p for p in objective.parameters() if p.requires_grad]
 
@@ -140,17 +160,21 @@ class Stepper:
             stage.eval()
 
     def gradients(self, batch: Batch, side: int | None = None) -> Gradients:
-        """Forward and backward; weights stay."""
+        """Forward and backward; weights stay.
+
+        Raises:
+            InputError: the batch has fewer pictures than parts, or ``loop.compile`` is asked for and fails.
+        """
+        with compile_errors() if self.config.loop.compile else contextlib.nullcontext():
+            return self._gradients(batch, side)
+
+    def _gradients(self, batch: Batch, side: int | None) -> Gradients:
         self.train()
         self.network_optimizer.zero_grad(set_to_none=True)
         if self.head_optimizer is not None:
             self.head_optimizer.zero_grad(set_to_none=True)
         device, parts = self.processes.device, self.config.optimizer.accumulate
-        if batch.labels.shape[0] < parts:
-            have = batch.labels.shape[0]
-            raise InputError(
-                f"optimizer.accumulate: expected at most {have}, a process's share of the batch, got {parts}"
-            )
+        check_parts(batch.labels.shape[0], parts)
         pictures = batch.pictures.to(device, non_blocking=True).tensor_split(parts)
         labels = batch.labels.to(device, non_blocking=True).tensor_split(parts)
         if parts > 1 and self.objective.coupled:

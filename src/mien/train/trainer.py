@@ -15,6 +15,7 @@ from typing import Final
 import torch
 
 from mien.errors import InputError
+from mien.train.checks import check_settings
 from mien.train.config import TrainConfig
 from mien.train.data import Batch, Batches, TrainingSet
 from mien.train.display import Display, StepSeen
@@ -27,9 +28,6 @@ from mien.train.measuring import Accuracy, PairMeasure, embed_pictures
 from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
 from mien.train.parts import (
-    check_choices,
-    check_pairs,
-    check_sizes,
     classes,
     fitted_config,
     in_order,
@@ -74,6 +72,8 @@ def train(
     with joined(config.loop.device) as processes:
         shown = display if processes.first else Display()
         if (before := config.stage_before()) is not None:
+            own = made_network(config.network, config.loop.seed, config.data.evening)
+            check_settings(config, own, processes.world)  # now, and not when the first run is over
             shown.say(f"first {before.recipe}, in {folder / 'before'}")
             first = _run(before, folder / "before", processes, resume=resume, display=shown)
             if first.stopped == "interrupted":
@@ -109,8 +109,7 @@ class _Trainer:
         seed = config.loop.seed
         seed_everything(seed, processes.rank)
         network = made_network(config.network, seed, config.data.evening)
-        check_choices(config, network)  # before the pictures are aligned, which takes long
-        check_pairs(config)
+        check_settings(config, network, processes.world)  # before the pictures are aligned, which takes long
         self.data: TrainingSet = opened_data(config.data, network.spec, display.progress)
         stack.callback(self.data.close)
         if len(self.data.people) < 2:
@@ -130,7 +129,6 @@ class _Trainer:
         self.stepper = Stepper(
             network.to(device), objective.to(device), config, processes, old=known, learner=network.learner
         )
-        check_sizes(network.learner, config, device)
         self.total = config.schedule.epochs * self.batches.steps()
         self.warm = round(config.schedule.warm_up * self.batches.steps())
         self.keeper = Keeper(run, config, self.stepper, self.data, display)
@@ -246,7 +244,7 @@ class _Trainer:
         )
         overflow = stepper.scale.dynamic and not bad and not stepper.scale.exhausted
         numbers = {"embeddings": round(bad), "loss": loss, "norm": 0.0 if overflow else norm, "terms": terms}
-        check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, **numbers)
+        check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, name=self.data.name, **numbers)
         warm = (at.step + 1) / self.warm if self.warm else 1.0
         rate = config.optimizer.lr * rate_factor(schedule, at.progress, warm)
         if stepper.scale.goes_on(norm):

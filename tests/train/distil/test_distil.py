@@ -26,6 +26,7 @@ from mien.train.config import (  # noqa: E402
     TrainConfig,
 )
 from mien.train.data import Source, open_training_set  # noqa: E402
+from mien.train.display import Display  # noqa: E402
 from mien.train.distil import DistilSettings, distil  # noqa: E402
 from mien.train.distil_losses import Distillation, feature_loss, relation_loss  # noqa: E402
 from mien.train.distil_teacher import TeacherRows, teacher_embeddings  # noqa: E402
@@ -78,6 +79,14 @@ def test_a_projection_only_where_the_widths_differ():
     for bad in ({"feature": -1.0}, {"feature": 0.0, "relation": 0.0}, {"relation": float("nan")}):
         with pytest.raises(InputError):
             Distillation(8, 8, **bad)
+
+
+class Told(Display):
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
 
 
 class Means:
@@ -187,6 +196,10 @@ def test_it_goes_on_as_if_it_had_not_stopped(tmp_path, people, monkeypatch):
         for name in ("whole", "cut")
     )
     np.testing.assert_allclose(cut, whole, rtol=1e-6)
+    told = Told()
+    again = distil(config(people, epochs=2), tmp_path / "cut", settings, display=told)
+    assert (again.stopped, again.step, again.loss) == ("finished", 6, None)
+    assert told.said == ["done already, after step 6 (epoch 2); --no-resume starts anew"]
     with pytest.raises(TrainingError, match="another teacher"):
         distil(config(people, epochs=2), tmp_path / "cut", DistilSettings(teacher="means", relation=2.0))
 
@@ -204,6 +217,20 @@ def test_a_signal_ends_it_after_the_step_and_is_told(tmp_path, people, monkeypat
     result = distil(config(people), tmp_path / "run", DistilSettings(teacher="means"))
     assert (result.stopped, result.step, result.signal) == ("interrupted", 1, signal.SIGTERM)
     assert len(list((tmp_path / "run" / "checkpoints").glob("step-00000001-*.pt"))) == 1
+
+
+@pytest.mark.usefixtures("opened")
+def test_what_needs_no_pictures_is_told_before_they_are_looked_at(tmp_path, people, monkeypatch):
+    monkeypatch.setattr(room, "opened_data", lambda *_given: pytest.fail("looked at the pictures first"))
+    for setting, told in (
+        ("optimizer.start_share=0.5", "starting weights"),
+        ("optimizer.accumulate=17", "expected at most 16"),
+        ("data.augment.blurs=2", "blurs: expected a probability"),
+    ):
+        with pytest.raises(InputError, match=told):
+            distil(config(people).with_settings([setting]), tmp_path / "run", DistilSettings(teacher="means"))
+    with pytest.raises(InputError, match="feature and relation"):
+        distil(config(people), tmp_path / "run", DistilSettings(teacher="means", feature=-1.0))
 
 
 def test_settings_that_it_would_pass_over_are_refused(tmp_path, people):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
@@ -9,9 +12,10 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[trai
 from mien.errors import InputError  # noqa: E402
 from mien.train.averaging import WeightAverage  # noqa: E402
 from mien.train.backbones import build  # noqa: E402
+from mien.train.checks import check_sizes  # noqa: E402
 from mien.train.data import Batch  # noqa: E402
 from mien.train.objective import Objective  # noqa: E402
-from mien.train.parts import check_sizes, made_network  # noqa: E402
+from mien.train.parts import made_network  # noqa: E402
 from mien.train.processes import Processes  # noqa: E402
 from mien.train.step import Stepper, network_input  # noqa: E402
 
@@ -198,7 +202,7 @@ def test_smaller_pictures_are_resized_and_nets_that_cannot_are_named(tiny) -> No
     torch.testing.assert_close(small, torch.full_like(small, (100 - 127.5) / 127.5))
     config = tiny(schedule={"sizes": [[0, 32], [0.5, 64]]})  # its last map would be 2 x 2
     with pytest.raises(InputError, match="does not take pictures of 64 pixels"):
-        check_sizes(made_network(config.network, 0), config, torch.device("cpu"))
+        check_sizes(made_network(config.network, 0), config)
 
 
 def test_recomputed_stages_give_the_same_gradients(tiny) -> None:
@@ -211,3 +215,52 @@ def test_recomputed_stages_give_the_same_gradients(tiny) -> None:
 def test_more_parts_than_pictures_are_refused(tiny) -> None:
     with pytest.raises(InputError, match="expected at most 4"):
         stepper_of(tiny(optimizer={"accumulate": 5})).gradients(batch_of(4))
+
+
+def raising(module: str, name: str, text: str):
+    """A stand-in for torch.compile whose network fails as the compiler does."""
+    error = type(name, (RuntimeError,), {"__module__": module})
+
+    def compile_(network):
+        def forward(*_given):
+            raise error(text)
+
+        return forward
+
+    return compile_
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("torch._inductor.exc", "InductorError"), ("torch._dynamo.exc", "Unsupported")]
+)
+def test_a_network_that_cannot_be_compiled_is_told_in_words(tiny, monkeypatch, module: str, name: str) -> None:
+    monkeypatch.setattr(torch, "compile", raising(module, name, "\nCppCompileError: no g++\nCommand: ..."))
+    stepper = stepper_of(tiny(loop={"compile": True}))
+    with pytest.raises(InputError, match=r"^loop\.compile: .*\(CppCompileError: no g\+\+\); leave out loop\.compile$"):
+        stepper.gradients(batch_of())
+    monkeypatch.setattr(torch, "compile", raising("builtins", "MemoryError", "of the network itself"))
+    with pytest.raises(RuntimeError, match="of the network itself"):
+        stepper_of(tiny(loop={"compile": True})).gradients(batch_of())
+
+
+def test_a_platform_without_compiling_is_told(tiny, monkeypatch) -> None:
+    def none(_network):
+        raise RuntimeError("torch.compile is not supported on Python 3.99+")
+
+    monkeypatch.setattr(torch, "compile", none)
+    with pytest.raises(InputError, match=r"loop\.compile: .*not supported on Python 3\.99\+"):
+        stepper_of(tiny(loop={"compile": True}))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about this machine
+def test_a_compiled_network_has_the_loss_and_gradients_of_the_plain_one(tiny) -> None:
+    network = {"name": "iresnet-small", "size": 32, "dim": 8, "options": {"widths": [8] * 4, "blocks": [1] * 4}}
+    _, want = gradients_of(stepper_of(tiny(network=network)), batch_of())
+    compiled = stepper_of(tiny(network=network, loop={"compile": True}))
+    found, got = gradients_of(compiled, batch_of())
+    plain = stepper_of(tiny(network=network)).gradients(batch_of())
+    assert float(found.loss) == pytest.approx(float(plain.loss), rel=1e-4)
+    for one, other in zip(got, want, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,7 +74,9 @@ def test_a_run_that_was_stopped_has_the_losses_of_one_that_was_not(tiny, losses,
     np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=1e-6, atol=1e-6)
     ends = [load_network(tmp_path / run / "last").state_dict() for run in ("whole", "parts")]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-    again = train(config, tmp_path / "parts")  # a finished run is told again, not made again
+    told = Told()
+    again = train(config, tmp_path / "parts", display=told)  # a finished run is told again, not made again
+    assert "done already, after step 8 (epoch 2); --no-resume starts anew" in told.said
     assert (again.stopped, again.step, again.loss) == ("finished", 8, None)
 
 
@@ -95,7 +98,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tiny, losses, stop_after, 
     np.testing.assert_allclose(losses(tmp_path / "run"), losses(tmp_path / "whole"), rtol=1e-6, atol=1e-6)
 
 
-def test_nan_is_stopped_before_any_weight_takes_it(tiny, losses, monkeypatch, tmp_path) -> None:
+def test_nan_is_stopped_before_any_weight_takes_it(tiny, losses, people, monkeypatch, tmp_path) -> None:
     config = tiny(loop={"checkpoint_steps": 1})
     whole, gradients = train(config, tmp_path / "whole"), Stepper.gradients
     count = [0]
@@ -113,8 +116,11 @@ def test_nan_is_stopped_before_any_weight_takes_it(tiny, losses, monkeypatch, tm
     monkeypatch.setattr(Stepper, "gradients", poisoned)
     with pytest.raises(TrainingError) as caught:
         train(config, tmp_path / "run")
-    for part in ("epoch 2, step 6", "the gradient", "pictures of this process's batch:", "optimizer.lr"):
+    for part in ("epoch 2, step 6", "the gradient", "pictures of this process's batch:", "optimizer.lr", " and 4 more"):
         assert part in str(caught.value)
+    named = str(caught.value).split("process's batch: ")[1].split(" and 4 more")[0].split(", ")
+    assert len(named) == 8
+    assert all((people / Path(one).parent.name / Path(one).name).is_file() for one in named)
     assert checkpoints(tmp_path / "run" / "checkpoints")[0].name.startswith("step-00000005-")
     result = train(config, tmp_path / "run")  # whatever caused it is gone: on as if nothing had been
     assert result.loss == pytest.approx(whole.loss, rel=1e-6)
@@ -325,12 +331,44 @@ def test_centres_at_class_means_lower_the_first_loss(tiny, losses, tmp_path) -> 
         ({"loss": {"name": "arcfase"}}, "arcface"),
         ({"loss": {"options": {"margni": 1.0}}}, "margin"),
         ({"network": {"frozen": ["layer9"]}}, "layer9"),
+        ({"network": {"frozen": "all"}}, "network.frozen: expected a stage to be left"),
+        ({"optimizer": {"start_share": 0.5}}, "optimizer.start_share: expected starting weights"),
+        ({"optimizer": {"accumulate": 13}}, "optimizer.accumulate: expected at most 12"),
+        ({"optimizer": {"name": "adamw"}, "loss": {"sample_rate": 0.5}}, "loss.sample_rate: .* optimizer.name=sgd"),
+        ({"schedule": {"sizes": [[0, 64]]}}, "schedule.sizes: .* of 64 pixels"),
+        ({"loss": {"keep": 1.0, "old": "nowhere"}}, "nowhere"),
+        ({"data": {"augment": {"blurs": 2}}}, "data.augment: .*blurs: expected a probability"),
+        ({"data": {"augment": {"blur": 1}}}, "data.augment.blur: there is no such setting; did you mean blurs"),
+        (
+            {"loss": {"name": "harmonic-triplet", "options": {}}},
+            "loss.name: harmonic-triplet learns beside an old model",
+        ),
+        ({"loss": {"name": "normface", "options": {}, "margin_warm_up": 0.5}}, "loss.margin_warm_up: is for losses"),
     ],
 )
 def test_wrong_choices_are_told_before_the_pictures_are_looked_at(tiny, tmp_path, monkeypatch, change, told) -> None:
     monkeypatch.setattr(trainer, "opened_data", lambda *_: pytest.fail("looked at the pictures first"))
+    if change.get("network") == {"frozen": "all"}:
+        network = trainer.made_network(tiny().network, 0)
+        change = {"network": {"frozen": [name for name, _ in network.stages()]}}
     with pytest.raises(InputError, match=told):
         train(tiny(**change), tmp_path / "run")
+
+
+def test_wrong_choices_of_a_second_run_are_told_before_the_first(tiny, plain, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(trainer, "opened_data", lambda *_: pytest.fail("looked at the pictures first"))
+    with pytest.raises(InputError, match="margni"):
+        train(tiny(before=plain(), loss={"options": {"margni": 1.0}}), tmp_path / "run")
+    first, loss = plain(loss={"name": "arcfase"}), {"name": "harmonic-triplet", "options": {}}
+    config = tiny(before=first, loss=loss, optimizer={"start_share": 0.5})  # a first run makes weights, for these two
+    with pytest.raises(InputError, match="did you mean arcface"):
+        train(config, tmp_path / "run")
+
+
+def test_harmonic_triplets_learn_beside_the_old_model_that_they_are_given(tiny, tmp_path) -> None:
+    first = train(tiny(schedule={"epochs": 1}), tmp_path / "first")
+    loss = {"name": "harmonic-triplet", "options": {"mining": "batch-all"}, "old": str(first.folder / "last")}
+    assert train(tiny(loss=loss, schedule={"epochs": 1}), tmp_path / "new").stopped == "finished"
 
 
 def test_measuring_first_without_pairs_is_no_measuring(tiny, tmp_path) -> None:

@@ -1,0 +1,86 @@
+"""What can be told of a run's settings before its pictures are aligned, which takes long."""
+
+from __future__ import annotations
+
+import torch
+
+from mien.errors import InputError
+from mien.train.backbones import Backbone
+from mien.train.config import TrainConfig
+from mien.train.objective import Objective
+from mien.train.optimizers import frozen_stages, head_optimizer
+from mien.train.pair_lists import read_pairs
+from mien.train.parts import augmentation, old_network
+from mien.train.step import check_parts, check_start, network_input
+
+__all__ = ["check_pairs", "check_settings", "check_sizes"]
+
+
+@torch.no_grad()
+def check_settings(config: TrainConfig, network: Backbone, processes: int = 1) -> None:
+    """Try everything that needs no pictures, for nothing: the loss on two people, sizes on a blank, lists of pairs.
+
+    Args:
+        config: the run's.
+        network: as the config asks for; stays as it is.
+        processes: that share a batch.
+
+    Raises:
+        InputError: a setting makes no sense, alone or beside the others; names it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        augmentation(config.data)
+        frozen_stages(network, config.network.frozen)
+        check_start(config)
+        check_parts(config.data.batch // processes, config.optimizer.accumulate)
+        objective = Objective(config.loss, network.dim, 2, seed=config.loop.seed)
+        head_optimizer(objective, config.optimizer, sparse=objective.sparse)
+        _check_old(config, objective, network)
+        check_sizes(network.learner, config)
+    check_pairs(config)
+
+
+def _check_old(config: TrainConfig, objective: Objective, network: Backbone) -> None:
+    if objective.parts.needs_old and config.loss.old is None and not config.starts_from_weights:
+        raise InputError(
+            f"loss.name: {config.loss.name} learns beside an old model, and there is none: set loss.old to a network's "
+            "folder (runs/x/best), or network.weights to start from it"
+        )
+    if objective.needs_old and config.loss.old is not None:
+        old_network(config.loss, network, config.network, config.loop.seed)
+
+
+def check_pairs(config: TrainConfig) -> None:
+    """Read the lists of pairs.
+
+    Raises:
+        InputError: one is malformed, or names pictures that are not there.
+    """
+    for one in config.measure.sets:
+        for pairs in filter(None, (one.pairs, one.threshold_pairs)):
+            read_pairs(pairs, one.images, skip_missing=one.skip_missing)
+
+
+@torch.no_grad()
+def check_sizes(network: Backbone, config: TrainConfig) -> None:
+    """Try every size that pictures will have.
+
+    Raises:
+        InputError: the network takes its own size only.
+    """
+    spec, was = network.spec, network.training
+    device = next(network.parameters()).device
+    network.eval()
+    try:
+        for side in sorted({side for _, side in config.schedule.sizes}):
+            blank = torch.zeros(1, spec.size, spec.size, spec.channels, dtype=torch.uint8, device=device)
+            try:
+                network(network_input(blank, spec, side))
+            except (RuntimeError, InputError, ValueError) as error:
+                raise InputError(
+                    f"schedule.sizes: {network.name} does not take pictures of {side} pixels, only of {spec.size}; "
+                    "take a network that ends in global pooling, or leave out the sizes "
+                    f"({str(error).splitlines()[0][:120]})"
+                ) from error
+    finally:
+        network.train(was)
