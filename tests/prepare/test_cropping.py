@@ -502,6 +502,35 @@ class TestReview:
         assert page.count("data:image/jpeg") == 2  # the crop and the wall; the broken one cannot be shown
         assert all(f"Skipped: {reason}" in page for reason in ("failed", "no face"))
 
+    def test_crops_of_earlier_runs_are_on_it(self, recognizer, tmp_path):
+        for i in range(5):
+            paint(tmp_path / "in" / f"{i}.png", (1, 12))
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        (tmp_path / "out" / "1.png").unlink()  # cut again now
+        paint(tmp_path / "in" / "new.png", (1, 12))
+        paint(tmp_path / "precious.png", (1, 12))
+        sheet = Review(tmp_path / "in", tmp_path / "out")
+        for answer in crop(tmp_path / "in", tmp_path / "out", recognizer):
+            sheet.add(answer)
+        (tmp_path / "out" / "2.png").unlink()
+        with (tmp_path / "out" / "manifest.jsonl").open("a") as file:  # what a stranger may have added
+            file.write('{"source":"x","crops":[{"file":"../precious.png","score":0.1},{"file":7},3]}\n')
+            file.write('{"source":"y","crops":{"file":"3.png"}}\n')
+        page = sheet.write(tmp_path / "review.html").read_text("utf-8")
+        assert page.count("data:image/jpeg") == page.count("confidence 0.90") == 5
+        assert all(page.count(f">{name}.png<") == 1 for name in "0134")
+        assert "Those of earlier runs are among them" in page
+        assert "precious" not in page
+
+    def test_a_later_crop_of_the_same_file_takes_the_place_of_the_earlier(self, tmp_path):
+        scores = [0.1, *(0.2 + i / 5000 for i in range(3000))]
+        lines = [f'{{"source":"{i}.png","crops":[{{"file":"{i}.png","score":{s}}}]}}' for i, s in enumerate(scores)]
+        lines += ['{"source":"0.png","crops":[{"file":"0.png","score":0.99}]}']
+        lines += ['{"source":"2999.png","crops":[{"file":"2999.png","score":0.01}]}']
+        (tmp_path / "manifest.jsonl").write_text("\n".join(['{"mien_manifest":1}', *lines, ""]))
+        most = Review(tmp_path, tmp_path)._of_all_runs().most(there=False)
+        assert [shown.file.name for shown in most] == ["2999.png", *(f"{i}.png" for i in range(1, 200))]
+
     def test_it_keeps_few_of_many_and_the_doubtful_ones(self, tmp_path):
         from mien.prepare.cropping import Crop, Cropped
         from mien.types import Face
@@ -509,7 +538,7 @@ class TestReview:
         sheet = Review(tmp_path, tmp_path)
         for i in range(1000):
             face = Face((0, 0, 1, 1), i / 1000, ((0, 0),) * 5)
-            sheet.add(Cropped(tmp_path / f"{i}.png", "cut", faces=1, crops=(Crop(tmp_path / "c", (8, 8), face),)))
+            sheet.add(Cropped(tmp_path / f"{i}.png", "cut", faces=1, crops=(Crop(tmp_path / f"c{i}", (8, 8), face),)))
             sheet.add(Cropped(tmp_path / f"n{i}.png", "no face"))
         page = sheet.write(tmp_path / "r.html").read_text("utf-8")
         assert page.count("confidence 0.") == 200
