@@ -155,7 +155,12 @@ def test_mesh_and_generate(folder, tmp_path, capsys):
     (folder / "Grace" / "bad.jpg").write_bytes(b"x")
     code, out = run(capsys, "mesh", folder, tmp_path / "mesh", "--workers", 1)
     assert (code, "11 done before, 1 broken" in out.out) == (2, True)
+    dry = run_json(capsys, "mesh", folder, tmp_path / "mesh", "--dry-run")
+    assert (dry["made"], dry["before"]) == (0, 11 + 1)  # the broken one is on record too
     assert "would be made" in run(capsys, "mesh", folder, tmp_path / "dry", "--dry-run")[1].out
+    assert not (tmp_path / "dry").exists()
+    code, out = run(capsys, "mesh", folder, tmp_path / "mesh", "--dry-run", "--strength", 2)
+    assert (code, "other settings" in out.err) == (2, True)
     assert not (tmp_path / "dry").exists()
 
 
@@ -182,6 +187,16 @@ def test_what_cannot_be_done_is_said(folder, tmp_path, capsys, words, message):
     code, out = run(capsys, *filled)
     assert (code, out.out) == (2, "")
     assert message in out.err
+
+
+def test_frames_of_a_video_that_is_not_there_and_a_dry_run(tmp_path, capsys):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    code, out = run(capsys, "frames", tmp_path / "gone.mp4", tmp_path / "a.mp4", tmp_path / "out", "--dry-run")
+    assert code == 2
+    assert f"skipped: {tmp_path / 'gone.mp4'}: No such file or directory" in out.err
+    assert "1 video of 2 to look at" in out.out
+    assert str(tmp_path / "a.mp4") in out.out
+    assert not (tmp_path / "out").exists()
 
 
 def test_frames_of_a_bad_video(tmp_path, capsys):

@@ -104,6 +104,24 @@ def test_a_second_run_takes_only_what_is_new_and_other_settings_are_refused(tmp_
         list(frames(clips, tmp_path / "out", recognizer, FrameOptions(every=1.0)))
 
 
+def test_a_dry_run_tells_what_would_be_looked_at_and_writes_nothing(tmp_path, moving, recognizer):
+    clips, out = [write(tmp_path / f"{name}.mp4", moving[:2]) for name in "ab"], tmp_path / "out"
+    list(frames(clips[:1], out, recognizer))
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*")}
+    plan = list(frames([*clips, tmp_path / "gone.mp4"], out, recognizer, dry_run=True))
+    assert [(r.before, r.todo, r.error) for r in plan] == [
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+    ]
+    assert plan[1].folder == str(out / "b")
+    assert plan[2].problem == f"{tmp_path / 'gone.mp4'}: No such file or directory"
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before
+    assert [r.todo for r in frames(clips, out, recognizer, dry_run=True, fresh=True)] == [True, True]
+    with pytest.raises(InputError, match="other settings"):
+        list(frames(clips, out, recognizer, FrameOptions(size=50), dry_run=True))
+
+
 def test_bad_videos_are_reported_and_stop_nothing(tmp_path, moving, recognizer):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     good = write(tmp_path / "good.mp4", moving[:2])

@@ -39,6 +39,7 @@ def frames(
     ] = 3,
     least: Annotated[float, typer.Option("--least", min=0, help="Drop faces with fewer pixels.")] = 0.0,
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run did.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which videos would be looked at.")] = False,
     preset: PresetName = "fast",
     model: ModelName = None,
     detector: DetectorName = None,
@@ -68,13 +69,16 @@ def frames(
     recognizer = make_recognizer(preset, min_face, model=model, detector=detector, licence=licence)
     reports: list[ClipReport] = []
     with progress(len(clips), "Looking at videos") as advance:
-        for report in take(clips, target, recognizer, options, fresh=again):
+        for report in take(clips, target, recognizer, options, fresh=again, dry_run=dry_run):
             reports.append(report)
             advance(1)
-            if report.problem:
-                say(printable(report.problem), label="skipped:" if report.error else "note:")
+            if report.problem:  # an error names the video itself
+                named = report.problem if report.error else f"{report.source}: {report.problem}"
+                say(printable(named), label="skipped:" if report.error else "note:")
     if as_json:
-        emit_json({"folder": str(target), "videos": [asdict(report) for report in reports]})
+        emit_json({"folder": str(target), "dry_run": dry_run, "videos": [asdict(report) for report in reports]})
+    elif dry_run:
+        _show_plan(reports)
     else:
         _show(reports, target)
     finish(failed=any(report.error for report in reports))
@@ -93,6 +97,18 @@ def _show(reports: list[ClipReport], target: Path) -> None:
             right=["frames", "faces", "followed", "kept"],
         )
     print_line(f"{counted(sum(r.kept for r in done), 'picture')} from {counted(len(done), 'video')} in {target}")
+
+
+def _show_plan(reports: list[ClipReport]) -> None:
+    done = [r for r in reports if not r.error]
+    rows = [["done before" if r.before else "to look at", printable(r.source), printable(r.folder)] for r in done]
+    if rows:
+        print_table(["", "video", "pictures in"], rows)
+    before = sum(r.before for r in done)
+    print_line(
+        f"{counted(len(done) - before, 'video')} of {len(reports):,} to look at"
+        + (f" ({before:,} done before)" if before else "")
+    )
 
 
 def _turn(turns: int) -> str | None:

@@ -6,7 +6,7 @@ import shutil
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from mien.errors import InputError, MienError
 from mien.images import ARCFACE_112, aligned_crops, loose_crops, save
 from mien.images.fingerprint import bit_distance, fingerprint
 from mien.match import VERIFY_FMR, calibration_for
-from mien.prepare.manifest import Manifest, stamp
+from mien.prepare.manifest import Manifest, done_before, stamp
 from mien.prepare.turning import clip_turns, turned
 from mien.quality import measure_quality
 from mien.types import Image
@@ -91,6 +91,7 @@ class ClipReport:
         problem: a broken tail, or why the video could not be used; "" when all is well.
         error: whether it could not be used at all.
         before: whether an earlier run had done it.
+        todo: whether it would be looked at now, in a dry run.
     """
 
     source: str
@@ -104,6 +105,7 @@ class ClipReport:
     problem: str = ""
     error: bool = False
     before: bool = False
+    todo: bool = False
 
 
 @dataclass(slots=True)
@@ -126,6 +128,7 @@ def frames(
     options: FrameOptions | None = None,
     *,
     fresh: bool = False,
+    dry_run: bool = False,
 ) -> Iterator[ClipReport]:
     """Take faces out of videos into `folder/CLIP/face-0001/00012.345s.jpg`; lazily, a report a video.
 
@@ -137,6 +140,7 @@ def frames(
         recognizer: finds and embeds the faces.
         options: see `FrameOptions`.
         fresh: do again what an earlier run did.
+        dry_run: only tell which videos would be looked at; none is opened, nothing is written.
 
     Raises:
         InputError: the folder cannot be used.
@@ -145,32 +149,68 @@ def frames(
     options = options or FrameOptions()
     target = Path(folder)
     settings = {**asdict(options), "model": str(recognizer.identity)}
-    taken: set[str] = set()
+    if dry_run:
+        done = (lambda *_: False) if fresh else done_before(target, "frames", settings)
+        for clip in _clips(videos):
+            before = not clip.problem and done(clip.key, clip.marks)
+            yield _report(clip, target, before=before, todo=not before)
+        return
     with Manifest(target, "frames", settings, fresh=fresh) as manifest:
-        for path in map(Path, videos):
-            place = _folder_for(path, taken)
-            name = str(path)
-            try:
-                marks = stamp(path)
-            except (OSError, ValueError) as error:
-                yield ClipReport(name, "", problem=getattr(error, "strerror", None) or str(error), error=True)
+        for clip in _clips(videos):
+            if clip.problem or manifest.done(clip.key, clip.marks):
+                yield _report(clip, target, before=True)
                 continue
-            key = f"{place}: {name}"
-            if manifest.done(key, marks):
-                yield ClipReport(name, str(target / place), before=True)
-                continue
-            shutil.rmtree(target / place, ignore_errors=True)  # of a run that was stopped
+            place = target / clip.place
+            shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped
             try:
-                report, entry = _clip(path, target / place, recognizer, options)
+                report, entry = _take(clip.path, place, recognizer, options)
             except MienError as error:
-                shutil.rmtree(target / place, ignore_errors=True)
-                yield ClipReport(name, "", problem=str(error), error=True)
+                shutil.rmtree(place, ignore_errors=True)
+                yield ClipReport(str(clip.path), "", problem=str(error), error=True)
                 continue
-            manifest.add([{"source": key, **marks, "decision": "taken", **entry}])
+            manifest.add([{"source": clip.key, **clip.marks, "decision": "taken", **entry}])
             yield report
 
 
-def _clip(path: Path, folder: Path, recognizer: Recognizer, options: FrameOptions) -> tuple[ClipReport, Entry]:
+class _Clip(NamedTuple):
+    """A video, before anything is known of it but its file.
+
+    Attributes:
+        path: of the file.
+        place: the name of the folder for its pictures.
+        marks: size and time of change; empty where there is a problem.
+        problem: why it cannot even be looked at.
+    """
+
+    path: Path
+    place: str
+    marks: dict[str, int]
+    problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the manifest calls it."""
+        return f"{self.place}: {self.path}"
+
+
+def _clips(videos: Iterable[str | os.PathLike[str]]) -> Iterator[_Clip]:
+    taken: set[str] = set()
+    for path in map(Path, videos):
+        place = _folder_for(path, taken)
+        try:
+            yield _Clip(path, place, stamp(path))
+        except (OSError, ValueError) as error:
+            yield _Clip(path, place, {}, f"{path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _report(clip: _Clip, target: Path, *, before: bool, todo: bool = False) -> ClipReport:
+    """Of a clip that is not looked at."""
+    if clip.problem:
+        return ClipReport(str(clip.path), "", problem=clip.problem, error=True)
+    return ClipReport(str(clip.path), str(target / clip.place), before=before, todo=todo)
+
+
+def _take(path: Path, folder: Path, recognizer: Recognizer, options: FrameOptions) -> tuple[ClipReport, Entry]:
     video = Video(path)
     turns = clip_turns(video, recognizer) if options.upright else 0
     try:

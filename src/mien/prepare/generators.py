@@ -12,13 +12,13 @@ import numpy as np
 
 from mien.errors import InputError, MienError
 from mien.images import augment, decode, list_images, save
-from mien.prepare.manifest import Manifest, stamp
+from mien.prepare.manifest import Manifest, done_before, stamp
 from mien.prepare.workers import CHUNK, over
 from mien.types import Image
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mien.prepare.manifest import Entry
     from mien.recognizer import Recognizer
@@ -102,11 +102,12 @@ def generate(
         raise InputError(f"{root}: no pictures in it")
     report = GeneratorReport()
     if dry_run:
-        report.made = len(pictures)
+        done = (lambda *_: False) if fresh else done_before(place, "generate", asdict(options))
+        report.made = sum(1 for _ in _new(pictures, root, done, report))
         return report
     with Manifest(place, "generate", asdict(options), fresh=fresh) as manifest:
         job = functools.partial(_make, root=root, target=place, options=options)
-        for entries in over(_new(pictures, root, manifest, report), job, workers=workers, chunk=CHUNK // 4):
+        for entries in over(_new(pictures, root, manifest.done, report), job, workers=workers, chunk=CHUNK // 4):
             manifest.add(entries)
             for entry in entries:
                 decision = entry["decision"]
@@ -118,14 +119,16 @@ def generate(
     return report
 
 
-def _new(pictures: Sequence[Path], root: Path, manifest: Manifest, report: GeneratorReport) -> Iterator[Path]:
+def _new(
+    pictures: Sequence[Path], root: Path, done: Callable[[str, Mapping[str, int]], bool], report: GeneratorReport
+) -> Iterator[Path]:
     for path in pictures:
         try:
-            done = manifest.done(path.relative_to(root).as_posix(), stamp(path))
+            before = done(path.relative_to(root).as_posix(), stamp(path))
         except OSError:
-            done = False  # the worker says what is wrong with it
-        report.before += done
-        if not done:
+            before = False  # the worker says what is wrong with it
+        report.before += before
+        if not before:
             yield path
 
 

@@ -19,11 +19,22 @@ from mien.errors import InputError
 from mien.file_lock import file_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from io import FileIO
     from typing import Self
 
-__all__ = ["Entry", "Line", "Manifest", "as_json", "line_of", "marks_of", "read_manifest", "stamp", "write_whole"]
+__all__ = [
+    "Entry",
+    "Line",
+    "Manifest",
+    "as_json",
+    "done_before",
+    "line_of",
+    "marks_of",
+    "read_manifest",
+    "stamp",
+    "write_whole",
+]
 
 Entry: TypeAlias = dict[str, Any]
 """One line: plain JSON values."""
@@ -104,17 +115,7 @@ class Manifest:
 
     def _follow(self, head: Mapping[str, Any]) -> bool:
         """Learn what was done; a last line that was cut off is cut away. Returns whether there was a first line."""
-        good = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
-                if not line.endswith(b"\n"):
-                    break
-                entry = _parsed(line, self.path, number)
-                if number == 1:
-                    _same_head(entry, json.loads(json.dumps(head)), self.path)
-                else:
-                    self._seen.add(_key(entry.get("source"), entry.get("size"), entry.get("modified")))
-                good += len(line)
+        self._seen, good = _read(self.path, head)
         if good < self.path.stat().st_size:
             with self.path.open("r+b") as file:
                 file.truncate(good)
@@ -185,6 +186,38 @@ def write_whole(file: FileIO, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]
+
+
+def done_before(folder: Path, verb: str, settings: Mapping[str, Any]) -> Callable[[str, Mapping[str, int]], bool]:
+    """As `Manifest.done` of a folder, without making or changing anything: for a dry run.
+
+    Raises:
+        InputError: another verb or other settings made the folder, or the manifest cannot be read.
+    """
+    path = folder / NAME
+    head = {"mien_manifest": _VERSION, "verb": verb, "settings": dict(settings)}
+    try:
+        seen = _read(path, head)[0] if path.exists() else set()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return lambda source, marks: _key(source, marks.get("size"), marks.get("modified")) in seen
+
+
+def _read(path: Path, head: Mapping[str, Any]) -> tuple[set[int], int]:
+    """The keys of what a manifest tells of, and the bytes of its whole lines; its first line must be as expected."""
+    seen: set[int] = set()
+    good = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
+            if not line.endswith(b"\n"):
+                break
+            entry = _parsed(line, path, number)
+            if number == 1:
+                _same_head(entry, json.loads(json.dumps(head)), path)
+            else:
+                seen.add(_key(entry.get("source"), entry.get("size"), entry.get("modified")))
+            good += len(line)
+    return seen, good
 
 
 def line_of(entry: Entry, **more: str) -> Line:
