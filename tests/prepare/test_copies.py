@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mien.errors import InputError
 from mien.images import decode, save
 from mien.match import Calibration, OperatingPoint, ScoreSpread
 from mien.prepare.copies import CopyRules, Faced, find_copies
@@ -207,6 +208,19 @@ def test_merge_goes_on_and_tells_where_pictures_came_from(tmp_path):
             assert (target / entry["to"]).read_bytes() == ((a, b)[int(number)].root / name).read_bytes()
     assert len(list(target.rglob("*.png"))) == 18
     assert decode(target / "Bo/0~2.png").pixels.shape == (SIZE + 20, SIZE, 3)
+
+
+def test_another_plan_is_not_mixed_with_the_first(tmp_path):
+    a, b = two_sets(tmp_path)
+    plan, target = plan_merge([a, b], CALIBRATION), tmp_path / "all"
+    merge(plan, target)
+    plan.names[1] = "Robert"
+    with pytest.raises(InputError, match=r"other settings .*chosen was"):
+        merge(plan, target)
+    with pytest.raises(InputError, match="is not of this merge"):
+        merge(plan, target, fresh=True)
+    assert len(list(target.rglob("*.png"))) == 18
+    assert merge(plan_merge([a, b], CALIBRATION), target, fresh=True) == {"placed": 0, "before": 18, "duplicates": 1}
 
 
 def test_two_people_of_one_set_are_never_joined(tmp_path):

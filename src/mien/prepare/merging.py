@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mien.errors import InputError
+from mien.images import list_images
 from mien.prepare.duplicates import group_copies
 from mien.prepare.embedding import print_people
-from mien.prepare.manifest import Manifest, stamp
+from mien.prepare.manifest import NAME, Manifest, stamp
 from mien.prepare.overlapping import copies_between, joined_prints
 from mien.prepare.placing import put_picture
 from mien.prepare.same_person import PersonRules, faces_of, match_people
@@ -134,7 +136,7 @@ def merge(
 ) -> dict[str, int]:
     """Put the pictures of a plan into one folder; its manifest says where each came from, and what was left out.
 
-    A run that was stopped goes on where it was.
+    A run that was stopped goes on where it was; another plan is refused, for no picture may be in two places.
 
     Args:
         plan: see `plan_merge`.
@@ -147,14 +149,17 @@ def merge(
         How many pictures were `placed`, were there `before`, and were left out as `duplicates`.
 
     Raises:
-        InputError: the folder cannot be used, or another file is in the way.
+        InputError: the folder cannot be used, holds another plan's pictures, or another file is in the way.
     """
     place = Path(target)
     for folder in plan.folders:
         if place.resolve() == folder.root.resolve() or place.resolve().is_relative_to(folder.root.resolve()):
             raise InputError(f"{place}: lies in {folder.root}, which is merged; choose another folder")
     counts = {"placed": 0, "before": 0, "duplicates": 0}
-    with Manifest(place, "merge", {"sets": [str(f.root.resolve()) for f in plan.folders]}, fresh=fresh) as manifest:
+    settings = {"sets": [str(f.root.resolve()) for f in plan.folders], "chosen": _digest(plan)}
+    if fresh or not (place / NAME).exists():
+        _no_others(place, plan)
+    with Manifest(place, "merge", settings, fresh=fresh) as manifest:
         for s, i, to in _targets(plan):
             folder = plan.folders[s]
             source, entry = folder.path(i), {"source": f"{s}/{folder.names[i]}", "set": str(folder.root)}
@@ -247,6 +252,23 @@ def _distinct(names: Sequence[str]) -> list[str]:
         taken.add(new.casefold())
         given.append(new)
     return given
+
+
+def _digest(plan: MergePlan) -> str:
+    """Where everything goes, in a few letters: another model, or other pictures, make another plan."""
+    text = hashlib.sha256()
+    for s, i, to in _targets(plan):
+        text.update(f"{s}/{plan.folders[s].names[i]}\0{to}\n".encode("utf-8", "surrogatepass"))
+    return f"{sum(map(len, plan.folders))} pictures, {text.hexdigest()[:16]}"
+
+
+def _no_others(place: Path, plan: MergePlan) -> None:
+    """Raise InputError where the folder holds pictures that the plan puts elsewhere, or does not know."""
+    if place.is_dir():
+        own = {to for _, _, to in _targets(plan)}
+        other = next((path for path in list_images(place) if path.relative_to(place).as_posix() not in own), None)
+        if other is not None:
+            raise InputError(f"{other}: is not of this merge; choose another folder, or empty it")
 
 
 def _targets(plan: MergePlan) -> Iterator[tuple[int, int, str | None]]:
