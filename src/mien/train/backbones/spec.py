@@ -132,6 +132,7 @@ def normalise(pictures: Tensor, spec: InputSpec, dtype: torch.dtype = torch.floa
 
     Args:
         pictures: uint8 (B, H, W, C), RGB or grey: the colour order is turned into the network's here.
+            Their light is evened out already, where the network wants that.
         spec: the network's.
         dtype: of the result; the arithmetic is float32.
 
