@@ -178,3 +178,9 @@ def test_the_table_of_the_page_is_what_describe_says() -> None:
     assert [row.split("`")[1] for row in shown] == list(names())
     some = ("iresnet-small", "mobilefacenet", "resface18", "dlib-resnet29", "mobilenetv2", "sphereface20")
     assert set(table(some).splitlines()[2:]) <= set(shown)
+
+
+@pytest.mark.parametrize("name", ["iresnet-small", "inception-resnet-v1", "resface18", "mobilenetv2"])
+def test_an_option_of_another_kind_is_named(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^{name}: .*dropout"):
+        build(name, dropout="much")

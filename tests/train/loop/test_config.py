@@ -22,6 +22,24 @@ def test_every_recipe_survives_json_and_says_when_to_take_it(name: str) -> None:
     assert config.recipe == name
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipes_settings_go_together(name: str) -> None:
+    from mien.train.checks import check_settings
+    from mien.train.config import NetworkConfig
+    from mien.train.parts import made_network
+
+    config = recipe(name)
+    tiny = {"widths": (8,) * 4, "blocks": (1,) * 4}
+    network = made_network(NetworkConfig(name="iresnet-small", size=32, dim=8, options=tiny), 0)
+    for one in filter(None, (config, config.stage_before())):
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        learns = [p.requires_grad for p in network.parameters()]
+        check_settings(one, network)
+        assert network.training
+        assert [p.requires_grad for p in network.parameters()] == learns
+        assert all(value.equal(before[key]) for key, value in network.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("setting", "read", "value"),
     [

@@ -127,6 +127,13 @@ def build(
             network.spec = dataclasses.replace(network.spec, template=points)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        if not options:
+            raise
+        asked = ", ".join(f"{key}={value!r}" for key, value in options.items())[:200]
+        raise InputError(
+            f"{name}: options: a value of another kind than the network takes: {asked} ({error})"
+        ) from error
     network.name = name
     network.options = json.loads(json.dumps({k: v for k, v in options.items() if k not in _START_ONLY}))
     if weights is not None:
