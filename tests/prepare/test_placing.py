@@ -24,9 +24,9 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-def put(folder, target, how, shares, *, seed=0, force=False):
+def put(folder, target, how, shares, *, seed=0, **more):
     sets = split(read_people(folder), shares, seed=seed)
-    return place(sets, folder, target, how, verb="split", settings={"shares": shares, "seed": seed}, force=force)
+    return place(sets, folder, target, how, verb="split", settings={"shares": shares, "seed": seed}, **more)
 
 
 def sets_of(target):
@@ -50,10 +50,15 @@ HALVES, OTHER = {"train": 0.5, "val": 0.25, "test": 0.25}, {"train": 0.25, "test
 @pytest.mark.parametrize("how", ["copy", "link", "list"])
 def test_a_second_split_is_refused_or_replaces_the_first(folder, tmp_path, how):
     target = tmp_path / "sets"
+    assert put(folder, target, how, HALVES, dry_run=True).placed == 12
+    assert not target.exists()
     assert put(folder, target, how, HALVES).placed == 12
+    assert put(folder, target, how, HALVES, dry_run=True).there == (0 if how == "list" else 12)
     before = sets_of(target)
     for shares, seed in ((OTHER, 0), (HALVES, 3)):
-        with pytest.raises(InputError, match=r"made with other settings.*(shares|seed) was"):
+        with pytest.raises(InputError, match=r"made with other settings.*(shares|seed) was.*--force"):
+            put(folder, target, how, shares, seed=seed, dry_run=True)
+        with pytest.raises(InputError, match=r"made with other settings.*(shares|seed) was.*--force"):
             put(folder, target, how, shares, seed=seed)
         assert sets_of(target) == before
         assert disjoint(target)
@@ -129,9 +134,9 @@ def test_nothing_is_taken_back_that_may_be_the_last_of_its_kind(folder, tmp_path
 
 def test_a_folder_of_somebody_else_is_left_alone(folder, tmp_path):
     (tmp_path / "mine" / "Eve").mkdir(parents=True)
-    for force in (False, True):
+    for more in ({}, {"force": True}, {"dry_run": True}):
         with pytest.raises(InputError, match="expected an empty folder"):
-            put(folder, tmp_path / "mine", "copy", HALVES, force=force)
+            put(folder, tmp_path / "mine", "copy", HALVES, **more)
     put(folder, tmp_path / "sets", "copy", HALVES)
     people = read_people(folder)
     for force in (False, True):

@@ -232,11 +232,8 @@ def _placed(
     if how not in PLACINGS:
         raise InputError(f"--place: expected {', '.join(PLACINGS)}, got {how!r}")
     rows = [(name or "chosen", len(people), sum(len(p) for _, p in people)) for name, people in sets.items()]
-    there = 0
-    if not dry_run:
-        with progress(sum(row[2] for row in rows), "Placing") as advance:
-            done = place(sets, folder, target, how, **made, advance=advance)
-            there = done.there
+    with progress(sum(row[2] for row in rows), "Looking" if dry_run else "Placing") as advance:
+        there = place(sets, folder, target, how, **made, dry_run=dry_run, advance=advance).there
     if as_json:
         listed = [{"set": name, "people": people, "pictures": pictures} for name, people, pictures in rows]
         emit_json({"target": str(target), "place": how, "dry_run": dry_run, "before": there, "sets": listed})

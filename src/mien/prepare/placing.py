@@ -57,6 +57,7 @@ def place(
     verb: str,
     settings: Mapping[str, Any],
     force: bool = False,
+    dry_run: bool = False,
     advance: Advance = lambda _n: None,
 ) -> Placed:
     """Put the pictures of sets into a folder each, or their paths into a list each.
@@ -72,6 +73,7 @@ def place(
         settings: how it chose; plain JSON values.
         force: write over lists, and take back first what an earlier run placed. Only copies and links whose sources are
             still there, unchanged, are taken back.
+        dry_run: only look whether it can be done, and what is there.
         advance: called with how many more pictures are done.
 
     Raises:
@@ -82,19 +84,32 @@ def place(
         raise InputError(f"{target}: lies in {root}, whose pictures are placed; choose another folder")
     settings = {"source": str(root.resolve()), "place": how, **settings, "chosen": _digest(sets, root)}
     try:
-        if how == "list" and "" in sets:
-            _write_list(target, sets[""], root, force=force, advance=advance)
-            return Placed(_count(sets), 0)
-        if (target / NAME).exists():
-            if force:
-                _take_back(target, verb)
-        elif how != "list" and target.is_dir() and any(_foreign(target)):
+        made = _made(target, verb)
+        if made is not None and not force:
+            _same_choice(target, made, settings)
+        elif made is None and how != "list" and target.is_dir() and any(_foreign(target)):
             raise InputError(f"{target}: expected an empty folder, or one that mien data {verb} made")
+        lists = {target if not name else target / f"{name}.txt": people for name, people in sets.items()}
+        if how == "list" and not force:
+            for path, people in lists.items():
+                _no_other_list(path, _lines_of(people, root))
+        if how == "list" and "" in sets:
+            if not dry_run:
+                _write_list(target, _lines_of(sets[""], root))
+            advance(_count(sets))
+            return Placed(_count(sets), 0)
+        if dry_run:
+            paths = () if how == "list" else ((name, path) for batch in _batches(sets) for name, path in batch)
+            there = sum((target / name / path.relative_to(root)).exists() for name, path in paths)
+            return Placed(_count(sets) - there, there)
+        if made is not None and force:
+            _take_back(target, made)
         with Manifest(target, verb, settings) as manifest:
             if how == "list":
-                for name, people in sets.items():
-                    _write_list(target / f"{name}.txt", people, root, force=force, advance=advance)
-                    manifest.add([{"decision": "listed", "set": name, "to": f"{name}.txt"}])
+                for path, people in lists.items():
+                    manifest.add([{"decision": "listed", "set": path.stem, "to": path.name}])
+                    _write_list(path, _lines_of(people, root))
+                advance(_count(sets))
                 return Placed(_count(sets), 0)
             there = 0
             for batch in _batches(sets):
@@ -143,33 +158,59 @@ def _lines(batch: Sequence[tuple[str, Path]], root: Path, manifest: Manifest) ->
             yield {"source": below, **marks, "decision": "chosen", "set": name, "to": to}
 
 
-def _write_list(path: Path, people: People, root: Path, *, force: bool, advance: Advance) -> None:
+def _lines_of(people: People, root: Path) -> bytes:
     lines = [f"{picture.relative_to(root).as_posix()}\n" for _, pictures in people for picture in pictures]
-    content = "".join(lines).encode("utf-8", "surrogateescape")
-    if path.exists() and not force and path.read_bytes() != content:
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _no_other_list(path: Path, content: bytes) -> None:
+    if path.exists() and path.read_bytes() != content:
         raise InputError(f"{path}: another list is there already; choose another name, or --force")
+
+
+def _write_list(path: Path, content: bytes) -> None:
     draft = path.with_name(f".mien-{secrets.token_hex(8)}.part")
     try:
         draft.write_bytes(content)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-    advance(len(lines))
 
 
-def _take_back(target: Path, verb: str) -> None:
+def _made(target: Path, verb: str) -> dict[str, Any] | None:
+    """How the folder's choice was made; None where there is none. Raises InputError where another verb made it."""
+    path = target / NAME
+    try:
+        with path.open("rb") as file:
+            head = file.readline(1 << 20)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not head.endswith(b"\n"):  # a run that was killed at once
+        return None
+    try:
+        made = json.loads(head)
+        by, settings = made["verb"], dict(made["settings"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path}: the manifest is damaged; choose another folder") from error
+    if by != verb:
+        raise InputError(f"{path}: the folder was made by {by!r}; choose another one")
+    return settings
+
+
+def _same_choice(target: Path, before: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    now = json.loads(json.dumps(settings))
+    other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    if other:
+        listed = ", ".join(f"{name} was {before.get(name)!r:.60}, is {now.get(name)!r:.60}" for name in other)
+        what = f"{target}: was made with other settings ({listed})"
+        raise InputError(f"{what}; choose another folder, or --force, which takes back what is there")
+
+
+def _take_back(target: Path, made: Mapping[str, Any]) -> None:
     """Remove what the manifest's run placed, and the manifest: all of it, or nothing where something has changed."""
     busy = InputError(f"{target}: another run is writing there; wait for it to end or choose another folder")
+    source = Path(str(made.get("source", "")))
     with file_lock(target / _LOCK, wait_s=0, busy=busy):
-        with (target / NAME).open("rb") as file:
-            head = file.readline(1 << 20)
-        try:
-            made = json.loads(head)
-            by, source = made["verb"], Path(made["settings"]["source"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise InputError(f"{target / NAME}: the manifest is damaged; choose another folder") from error
-        if by != verb:
-            raise InputError(f"{target / NAME}: the folder was made by {by!r}; choose another one")
         placed = [path for entry in read_manifest(target) if (path := _placed(target, source, entry)) is not None]
         for path in placed:
             path.unlink(missing_ok=True)
@@ -179,7 +220,7 @@ def _take_back(target: Path, verb: str) -> None:
             with contextlib.suppress(OSError):  # not empty: the manifest lies there, or files of others
                 Path(folder).rmdir()
         (target / NAME).unlink()
-    if any(_foreign(target)) and made["settings"].get("place") != "list":
+    if any(_foreign(target)) and made.get("place") != "list":
         raise InputError(f"{target}: files of others are left there; choose another folder")
 
 
