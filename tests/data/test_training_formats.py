@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -339,6 +340,68 @@ def test_values_that_multiply_are_decoded_few_at_a_time(tmp_path, monkeypatch, o
     )
     assert [bytes(s.picture) for s in parquet.read_parquet(tmp_path / "a.parquet")] == [picture] * 50
     assert asked == [rows]
+
+
+def thrift(*fields):
+    """A struct in Thrift's compact protocol of (number, int | tuple for a struct)."""
+
+    def varint(n):
+        return bytes([n & 127 | 128]) + varint(n >> 7) if n > 127 else bytes([n])
+
+    out = b""
+    for number, value in fields:
+        kind, content = (12, thrift(*value)) if isinstance(value, tuple) else (5, varint(value << 1))
+        out += bytes([kind]) + varint(number << 1) + content
+    return out + b"\0"
+
+
+def page(kind, size, *parts, packed=10):
+    return thrift((1, kind), (2, size), (3, packed), *parts) + bytes(packed)
+
+
+def rows_of(pages, values):
+    column = SimpleNamespace(
+        data_page_offset=0, has_dictionary_page=False, total_compressed_size=len(pages), num_values=values
+    )
+    return parquet_pages.rows_at_once(io.BytesIO(pages), column, most=256, bytes_at_once=64 << 20, where="x")
+
+
+PART_1, PART_2 = ((1, 1), (2, 0), (3, 3), (4, 3)), ((1, 1), (2, 0), (3, 1), (4, 0), (5, 0), (6, 0))
+DELTA_1, DELTA_2 = ((1, 1), (2, 7), (3, 3), (4, 3)), ((1, 1), (2, 0), (3, 1), (4, 7), (5, 0), (6, 0))
+FAKE = ((1, 1 << 24), (2, 0), (3, 3), (4, 3))
+
+
+def test_the_type_of_a_page_tells_which_part_of_its_head_counts():
+    assert rows_of(page(0, 10, (5, PART_1)) * 2, 2) == 256
+    assert rows_of(page(3, 1 << 25, (5, FAKE), (8, PART_2)) * 2, 2) == 2
+    assert rows_of(page(3, 10, (5, FAKE), (8, DELTA_2)) * 2, 2) == 1
+    assert rows_of(page(0, 10, (5, DELTA_1), (8, PART_2)) * 2, 2) == 1
+    assert rows_of(page(1, 10) + page(0, 10, (5, PART_1)), 1) == 256  # an index page is skipped
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        page(3, 10, (5, PART_1)),  # the part that counts is not there
+        page(0, 10, (8, PART_2)),
+        page(2, 10, (5, PART_1)),
+        page(0, 10, (5, ((1, 1),))),  # no encoding
+        page(0, 10, (5, PART_1), (1, 1)),  # two types
+        page(0, 10, (5, PART_1), (65537, 1)),  # and as a decoder may read them that keeps 16 bits
+        page(1 << 32, 10, (5, PART_1)),  # a type that 32 bits make another
+    ],
+)
+def test_a_head_that_can_be_read_in_two_ways_is_refused(head):
+    with pytest.raises(InputError, match="head of a page is damaged"):
+        rows_of(head, 1)
+
+
+def test_pages_do_not_end_the_walk_early():
+    with pytest.raises(InputError, match="more values than the column"):
+        rows_of(page(0, 10, (5, FAKE)) + page(0, 10, (5, PART_1)), 2)
+    for first in (PART_1, DELTA_1):
+        with pytest.raises(InputError, match="a page of 2,097,152,000 bytes"):
+            rows_of(page(0, 10, (5, first)) + page(0, 2000 << 20, (5, PART_1)), 2)
 
 
 def test_our_row_groups_stay_small(tmp_path, monkeypatch):

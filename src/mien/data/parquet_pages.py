@@ -25,6 +25,7 @@ _MOST_VALUES: Final = 1 << 24  # of a page
 _LARGEST_HEAD: Final = 16 << 20
 _FIRST_LOOK: Final = 1 << 10
 _DICTIONARY, _DATA, _DATA_2 = 2, 0, 3  # types of pages
+_PARTS: Final = {_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}  # the field that a decoder looks in; others may say anything
 _DELTA_BYTES: Final = 7  # an encoding whose values begin with the value before: few bytes make very many
 
 
@@ -60,11 +61,10 @@ def rows_at_once(file: IO[bytes], column: Any, *, most: int, bytes_at_once: int,
         if not 0 <= page.values <= _MOST_VALUES:
             raise InputError(f"{where}: a page of {page.values:,} values; {_MOST_VALUES:,} are the most")
         if page.kind == _DICTIONARY:  # one entry may be all of it, and stand in every row
-            dictionary = page.size
-        elif page.kind in (_DATA, _DATA_2):
-            rows = min(rows, page.values * bytes_at_once // max(page.size, 1))
-            if page.encoding == _DELTA_BYTES:
-                return 1
+            dictionary = max(dictionary, page.size)
+        elif page.kind in (_DATA, _DATA_2):  # all of them are looked at: the next may be a larger one
+            fit = page.values * bytes_at_once // max(page.size, 1)
+            rows = min(rows, 1 if page.encoding == _DELTA_BYTES else fit)
     return max(1, min(rows, bytes_at_once // max(dictionary, 1)))
 
 
@@ -80,6 +80,8 @@ def _pages(file: IO[bytes], column: Any, where: str) -> Iterator[_Page]:  # noqa
         at += length + page.packed
         if page.kind in (_DATA, _DATA_2):
             left -= page.values
+            if left < 0:
+                raise InputError(f"{where}: its pages hold more values than the column; the file is damaged")
 
 
 def _head(file: IO[bytes], at: int, where: str) -> tuple[_Page, int]:
@@ -89,15 +91,23 @@ def _head(file: IO[bytes], at: int, where: str) -> tuple[_Page, int]:
         data = file.read(look)
         try:
             fields, length = _struct(data, 0)
-            part: dict[int, Any] = next((fields[n] for n in (5, 8, 7) if n in fields), {})
-            numbers = (fields[1], fields[2], fields[3], part.get(1, 0), part.get(4 if 8 in fields else 2, 0))
-            return _Page(*map(operator.index, numbers)), length
+            return _page(fields), length
         except IndexError:  # a head may hold the smallest and the largest value, at any length
             if len(data) < look or look >= _LARGEST_HEAD:
                 raise InputError(f"{where}: the file is cut short or damaged") from None
             look *= 8
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise InputError(f"{where}: the head of a page is damaged") from error
+
+
+def _page(fields: dict[int, Any]) -> _Page:
+    """Raises KeyError, TypeError or ValueError for fields that are not those of a page."""
+    kind = fields[1]
+    part = fields[_PARTS[kind]] if kind in _PARTS else {1: 0, 2: 0}
+    page = _Page(*map(operator.index, (kind, fields[2], fields[3], part[1], part[4 if kind == _DATA_2 else 2])))
+    if not all(-(1 << 31) <= number < 1 << 31 for number in page):  # a decoder would cut them to 32 bits
+        raise ValueError("a number of more than 32 bits")
+    return page
 
 
 def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
@@ -110,6 +120,8 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
             number += head >> 4
         else:
             number, at = _integer(data, at)
+        if number in found or not 0 < number < 1 << 15:  # decoders differ in which of two they take
+            raise ValueError(f"the field {number} twice, or out of range")
         kind = head & 15
         if kind in (1, 2):
             found[number] = kind == 1
