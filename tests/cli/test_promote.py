@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,7 +134,33 @@ def test_what_a_run_was_trained_on_is_known_from_anywhere_and_of_the_run_before(
     second = tmp_path / "runs" / "second"
     assert trained_on(second, tmp_path / "started" / "others" / "held") == "others"
     assert trained_on(second, tmp_path / "started" / "faces") == "faces"
-    assert trained_on(second, tmp_path / "others") == ""
+    assert trained_on(second, tmp_path / "more") == ""
+    RunFolder(second).begin(config, resume=True)  # from where there are no such pictures
+    assert trained_on(second, tmp_path / "started" / "others") == "others"
+    (tmp_path / "started").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert trained_on(second, tmp_path / "moved" / "others") == "others"
+    config = replace(config, network=replace(config.network, weights="x" * 5000))
+    RunFolder(second).begin(config, resume=True)
+    assert trained_on(second, tmp_path / "started" / "faces") == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of files that are no text")
+def test_a_run_may_be_started_in_a_folder_whose_name_is_no_text(tmp_path, monkeypatch):
+    from mien.train.config import DataConfig, NetworkConfig, SourceConfig, TrainConfig
+    from mien.train.promotion import trained_on
+    from mien.train.run_folder import RunFolder
+
+    odd = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(odd)
+    monkeypatch.chdir(os.fsdecode(odd))
+    (tmp_path / "run").mkdir()
+    data = DataConfig(sources=(SourceConfig(path="faces"),))
+    RunFolder(tmp_path / "run").begin(
+        TrainConfig(recipe="x", network=NetworkConfig(name="iresnet-small"), data=data), resume=True
+    )
+    monkeypatch.chdir(tmp_path)
+    assert trained_on(tmp_path / "run", Path(os.fsdecode(odd)) / "faces") == "faces"
 
 
 def test_a_change_that_comes_to_nothing_is_not_left_under_way(place, capsys):
@@ -147,6 +177,19 @@ def test_a_change_that_comes_to_nothing_is_not_left_under_way(place, capsys):
     assert "6 faces that could be are kept" in " ".join(capsys.readouterr().err.split())
     assert main(["promote", "good", *HELD, "--originals", "other"]) == 0
     assert "need --model good and, as it has no calibration, --threshold" in " ".join(capsys.readouterr().out.split())
+    assert model_of(place) == "good"
+    assert main(["promote", "old", "--gallery", "g.db", "--images", "held", "--present", "good", "--no-threshold"]) == 2
+    assert "mien gallery migrate rollback" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_was_embedded_anew_before_needs_no_crops(place):
+    import mien
+    from mien.cli.promote import make_recognizer
+    from mien.gallery.migration import stage
+
+    with mien.Gallery.open(place / "g.db") as known:
+        assert stage(known.home, make_recognizer(model="good"), originals=[place / "people"]).complete
+    assert main(["promote", "good", *JUDGED, "--no-threshold"]) == 0
     assert model_of(place) == "good"
 
 

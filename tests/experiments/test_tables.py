@@ -108,6 +108,13 @@ def test_a_table_goes_on_where_it_was_and_tells_failures(budget, tmp_path) -> No
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "losses.json").read_text()) == again.record
 
+    for outcome in (tmp_path / "outcomes").glob("*.json"):  # written by a mien that had fewer settings
+        facts = json.loads(outcome.read_text())
+        del facts["config"]["data"]["evening"]
+        outcome.write_text(json.dumps(facts))
+    losses(budget, tmp_path, names=names, runner=made_up(calls))
+    assert len(calls) == 4
+
     with pytest.raises(InputError, match="other settings"):
         losses(Budget(**{**_fields(budget), "seed": 1}), tmp_path, names=names, runner=made_up(calls))
 

@@ -104,6 +104,7 @@ def promote(
             given = None
         if not dry_run:  # before hours of work, what would stop it afterwards
             rooms.need_change(known, new, originals=originals or [], calibration=given, no_threshold=no_threshold)
+        uncalibrated = given is None and not _is_calibrated(new.identity)
         asked = _Asked(present, images, pairs, skip_missing, originals or [], fmr, margin)
         judgement = _judge(known, new, bound, asked)
         counts, done = known.home.counts(), 0
@@ -125,11 +126,21 @@ def promote(
                 progress=tell,
             )
     if as_json:
-        facts = {"changed": made.changed, "dry_run": dry_run, "missing": list(made.missing)}
+        facts = {"changed": made.changed, "dry_run": dry_run, "missing": list(made.missing), "kept": made.kept}
         emit_json({"gallery": where, **judgement.record(), **facts, "rollback": made.rollback or None})
     else:
-        _show(where, made, run, uncalibrated=no_threshold and given is None, dry_run=dry_run)
+        _show(where, made, run, uncalibrated=uncalibrated, dry_run=dry_run)
     finish(failed=False, matched=judgement.let_in and not made.missing)
+
+
+def _is_calibrated(identity: ModelIdentity) -> bool:
+    from mien.match.calibration import calibration_for
+
+    try:
+        calibration_for(identity)
+    except InputError:
+        return False
+    return True
 
 
 def _run_of(model: str) -> Path:

@@ -18,13 +18,12 @@ import numpy as np
 from mien.errors import InputError, TrainingError
 from mien.experiments.drawing import COLOURS, panels, save_figure
 from mien.experiments.outcome import Outcome, write_json, write_whole
+from mien.train.config import TrainConfig
 from mien.train.records import read_records
 
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Self
-
-    from mien.train.config import TrainConfig
 
 __all__ = ["Runner", "compare", "in_own_process"]
 
@@ -162,11 +161,20 @@ def _known(place: Path, key: str, config: TrainConfig) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"{place}: damaged; delete it to make the run {key} again") from error
-    if not isinstance(known, dict) or known.get("config") != json.loads(json.dumps(config.to_dict())):
+    if not isinstance(known, dict) or _changed(known.get("config"), config):
         raise InputError(
             f"{place}: {key} was made with other settings; take another --out, or delete the file and its run"
         )
     return known
+
+
+def _changed(known: object, config: TrainConfig) -> bool:
+    """Whether a run's settings differ; those that it did not know yet count as they are by default."""
+    try:
+        before = TrainConfig.from_dict(known) if isinstance(known, dict) else None
+    except InputError:
+        return True
+    return before is None or json.dumps(before.to_dict()) != json.dumps(config.to_dict())
 
 
 def _facts(key: str, config: TrainConfig, result: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -209,13 +209,19 @@ def need_change(
                 "change without one (--no-threshold), or only judge (--dry-run)"
             ) from error
     second = home.staged() if isinstance(home, KeepsTwoModels) else None
+    if second is not None and second.identity == identity and second.role == "old":
+        raise GalleryError(
+            f"{home.source}: has changed from this very model, whose embeddings are kept: mien gallery migrate rollback"
+        )
     if second is not None and second.identity != identity:
         ways = ("confirm", "abandon") if second.role == "new" else ("rollback", "forget-old")
         raise GalleryError(
             f"{home.source}: keeps the embeddings of {second.identity}, too, of a change that is under way or can be "
             f"taken back; first end that: mien gallery migrate {ways[0]}, or {ways[1]}"
         )
-    if not originals and not _has_crops(home):
+    counts = home.counts()
+    left = counts.faces + counts.negatives if second is None else second.missing
+    if left and not originals and not _has_crops(home):
         raise InputError(
             f"{home.source}: keeps no crops, so its faces cannot be embedded anew; give the folder of the enrolled "
             "pictures (--originals), or only judge, on held-out people (--images, --dry-run)"
@@ -243,17 +249,17 @@ def trained_on(run: Path, folder: Path) -> str:
             weights = config.get("network", {}).get("weights")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return ""
-        for path in paths:
-            try:
-                place = RunFolder(run).given(path).resolve()
-            except (OSError, ValueError, RuntimeError):
-                continue
-            if place == faces or faces.is_relative_to(place) or place.is_relative_to(faces):
-                return path
-        if not weights:
+        try:
+            for path in paths:
+                for place in map(Path.resolve, RunFolder(run).given(path)):
+                    if place == faces or faces.is_relative_to(place) or place.is_relative_to(faces):
+                        return path
+            if not weights:
+                return ""
+            starts = [at for start in RunFolder(run).given(str(weights)) for at in (start, *start.parents[:2])]
+            run = next(at for at in starts if (at / "config.json").is_file())
+        except (OSError, ValueError, RuntimeError, StopIteration):
             return ""
-        start = RunFolder(run).given(str(weights))
-        run = next((at for at in (start, *start.parents[:2]) if (at / "config.json").is_file()), start)
     return ""
 
 

@@ -20,8 +20,8 @@ from mien.train.settings import difference, read_settings
 __all__ = ["RunFolder", "read_config", "read_config_file"]
 
 _FREE: Final = (
-    "recipe", "data.workers", "data.cache", "measure.batch", "loop.compile", "loop.device", "loop.threads",
-    "loop.checkpoint_minutes", "loop.checkpoint_steps", "loop.keep", "loop.log_steps", "loop.tensorboard",
+    "recipe", "data.workers", "data.cache", "data.decode_once", "measure.batch", "loop.compile", "loop.device",
+    "loop.threads", "loop.checkpoint_minutes", "loop.checkpoint_steps", "loop.keep", "loop.log_steps", "loop.tensorboard",
 )  # fmt: skip
 """What may differ when a run goes on: how the machine runs it, not what it learns."""
 
@@ -120,16 +120,18 @@ class RunFolder:
             self._clear()
             if config.before is None:  # else it has begun by itself, and this run starts from it
                 RunFolder(self.path / "before")._clear()
-        _write(self.path / _WHERE, {"working_folder": str(Path.cwd())})
+        if not (self.path / _WHERE).exists():  # a later start from elsewhere may find no pictures there
+            with suppress(OSError):  # the folder one stands in may be gone
+                _write(self.path / _WHERE, {"working_folder": str(Path.cwd())}, ascii_only=True)
         _write(path, config.to_dict())
 
-    def given(self, path: str) -> Path:
-        """A path of the config, which counts from the folder that the run was started in."""
+    def given(self, path: str) -> tuple[Path, ...]:
+        """Where a path of the config may lead: from the folder that the run was first started in, and from this one."""
         try:
             where = json.loads((self.path / _WHERE).read_text(encoding="utf-8"))["working_folder"]
-            return Path(where) / path
+            return Path(where) / path, Path(path)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return Path(path)
+            return (Path(path),)
 
     def _kept(self) -> list[Path]:
         """What a run has to show: checkpoints and networks."""
@@ -144,10 +146,11 @@ class RunFolder:
                 (self.path / name).rmdir()
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
+def _write(path: Path, content: dict[str, Any], *, ascii_only: bool = False) -> None:
+    """Whole or not at all; with `ascii_only`, names that are no text survive as well."""
     draft = path.with_name(f".{path.name}.draft")
     with draft.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        file.write(json.dumps(content, indent=2, ensure_ascii=ascii_only) + "\n")
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
