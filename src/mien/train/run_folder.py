@@ -21,7 +21,8 @@ __all__ = ["RunFolder", "read_config", "read_config_file"]
 
 _FREE: Final = (
     "recipe", "data.workers", "data.cache", "data.decode_once", "measure.batch", "loop.compile", "loop.device",
-    "loop.threads", "loop.checkpoint_minutes", "loop.checkpoint_steps", "loop.keep", "loop.log_steps", "loop.tensorboard",
+    "loop.threads", "loop.checkpoint_minutes", "loop.checkpoint_steps", "loop.keep", "loop.log_steps",
+    "loop.tensorboard",
 )  # fmt: skip
 """What may differ when a run goes on: how the machine runs it, not what it learns."""
 
