@@ -10,7 +10,7 @@ from mien.train.config import TrainConfig
 from mien.train.objective import Objective
 from mien.train.optimizers import frozen_stages, head_optimizer
 from mien.train.pair_lists import read_pairs
-from mien.train.parts import augmentation, old_network
+from mien.train.parts import augmentation, check_light, old_network, starting_evening
 from mien.train.step import check_parts, check_start, network_input
 
 __all__ = ["check_pairs", "check_settings", "check_sizes"]
@@ -41,13 +41,19 @@ def check_settings(config: TrainConfig, network: Backbone, processes: int = 1) -
 
 
 def _check_old(config: TrainConfig, objective: Objective, network: Backbone) -> None:
-    if objective.parts.needs_old and config.loss.old is None and not config.starts_from_weights:
-        raise InputError(
-            f"loss.name: {config.loss.name} learns beside an old model, and there is none: set loss.old to a network's "
-            "folder (runs/x/best), or network.weights to start from it"
-        )
-    if objective.needs_old and config.loss.old is not None:
+    if not objective.needs_old:
+        return
+    if config.loss.old is not None:
         old_network(config.loss, network, config.network, config.loop.seed)
+    elif config.starts_from_weights:
+        check_light(starting_evening(config), network)
+    else:
+        beside = f"loss.name: {config.loss.name} learns beside"
+        what = beside if objective.parts.needs_old else "loss.keep: holds the network to"
+        raise InputError(
+            f"{what} an old model, and there is none: set loss.old to a network's folder (runs/x/best), or "
+            "network.weights to start from it"
+        )
 
 
 def check_pairs(config: TrainConfig) -> None:

@@ -17,7 +17,6 @@ from mien.errors import InputError, MienError
 from mien.images.augment import Augmentation
 from mien.models.session import available_cores
 from mien.train.backbones import Backbone, InputSpec, build, load_network, network_facts
-from mien.train.backbones.base import WEIGHTS_FILE
 from mien.train.batch_size import fitted, shown
 from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
 from mien.train.data import (
@@ -42,6 +41,7 @@ from mien.types import Evening
 __all__ = [
     "augmentation",
     "cache_folder",
+    "check_light",
     "classes",
     "data_digest",
     "fitted_config",
@@ -51,6 +51,7 @@ __all__ = [
     "made_network",
     "old_network",
     "opened_data",
+    "starting_evening",
 ]
 
 Progress = Callable[[str, int, int], None]
@@ -84,20 +85,24 @@ def made_network(config: NetworkConfig, seed: int, evening: Sequence[str] = ()) 
             checkpoint_activations=config.recompute,
             **config.options,
         )
-    wanted = tuple(cast("Evening", one) for one in evening if one != "none")
-    network.spec = replace(network.spec, evening=wanted if evening else _evening_of(config.weights))
+    network.spec = replace(network.spec, evening=_evening(evening, config.weights))
     return network
 
 
-def _evening_of(weights: str | None) -> tuple[Evening, ...]:
-    """What light the pictures had that saved weights were trained on; released files know of no evening."""
-    path = Path(weights or "")
-    folder = path.parent if path.name == WEIGHTS_FILE else path
-    if weights is None or not (folder / WEIGHTS_FILE).is_file():
-        return ()
+def starting_evening(config: TrainConfig) -> tuple[Evening, ...]:
+    """What light the weights know that a run starts from: given ones, or those that the run before will make."""
+    start = config.stage_before() or config
+    asked = () if start is config else start.data.evening
+    return _evening(asked, start.network.weights)
+
+
+def _evening(asked: Sequence[str], weights: str | None) -> tuple[Evening, ...]:
+    """As asked; else as the weights are used to, by their own header: released files know of none."""
+    if asked or weights is None:
+        return tuple(cast("Evening", one) for one in asked if one != "none")
     try:
-        return InputSpec.from_dict(network_facts(folder)["spec"]).evening
-    except MienError:  # a file that another program made
+        return InputSpec.from_dict(network_facts(Path(weights))["spec"]).evening
+    except (MienError, OverflowError):  # a name, or a file that another program made
         return ()
 
 
@@ -114,13 +119,22 @@ def old_network(config: LossConfig, network: Backbone, start: NetworkConfig, see
     here, there = (np.array(each.learner.spec.template) / each.learner.spec.size for each in (network, old))
     if np.abs(here - there).max() > _APART:
         raise InputError("loss.old: expected a network that sees the same part of the face as the one that learns")
-    if old.spec.evening != network.spec.evening:
-        here_, there_ = (" and ".join(each.spec.evening) or "none" for each in (network, old))
-        raise InputError(
-            f"data.evening: the old network that loss.keep or loss.old looks at knows pictures evened by {there_}, and "
-            f"the one that learns would be shown them evened by {here_}; leave data.evening out, or loss.keep"
-        )
+    check_light(old.spec.evening, network)
     return old.requires_grad_(False).eval()
+
+
+def check_light(known: Sequence[Evening], network: Backbone) -> None:
+    """Refuse an old network that knows pictures in another light (`known`) than the one that learns is shown.
+
+    Raises:
+        InputError: it does.
+    """
+    if tuple(known) != network.spec.evening:
+        here, there = (" and ".join(each) or "none" for each in (network.spec.evening, known))
+        raise InputError(
+            f"data.evening: the old network that loss.keep or loss.old looks at knows pictures evened by {there}, and "
+            f"the one that learns would be shown them evened by {here}; leave data.evening out, or loss.keep"
+        )
 
 
 def opened_data(config: DataConfig, spec: InputSpec, progress: Progress) -> TrainingSet:

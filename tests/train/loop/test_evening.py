@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -111,6 +112,21 @@ def test_weights_bring_their_evening_along(run, tiny, tmp_path):
             assert made_network(given.network, 0, given.data.evening).spec.evening == found
     save_network(made_network(tiny().network, 0), tmp_path)
     assert made_network(tiny(network={"weights": str(tmp_path)}).network, 0).spec.evening == ()
+
+
+def test_a_copy_of_weights_keeps_its_evening_and_broken_notes_beside_them_mean_nothing(run, tiny, tmp_path):
+    copied = tmp_path / "mine.safetensors"
+    shutil.copy(run / "last" / "network.safetensors", copied)
+    shutil.copytree(run / "last", tmp_path / "whole")
+    (tmp_path / "whole" / "network.json").write_text("{")
+    (tmp_path / "network.json").write_text("[]")
+    for weights in (copied, tmp_path / "whole", tmp_path / "whole" / "network.safetensors"):
+        assert made_network(tiny(network={"weights": str(weights)}).network, 0).spec.evening == ("clahe",)
+    from safetensors.torch import load_file, save_file
+
+    plain = tmp_path / "plain.safetensors"
+    save_file(load_file(copied), plain, metadata={"mien": "{"})
+    assert made_network(tiny(network={"weights": str(plain)}).network, 0).spec.evening == ()
 
 
 def test_an_old_network_is_never_shown_light_that_it_does_not_know(run, tiny):

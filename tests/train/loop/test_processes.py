@@ -14,7 +14,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
+from mien.train.backbones import save_network  # noqa: E402
 from mien.train.config import TrainConfig  # noqa: E402
+from mien.train.parts import made_network  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -72,6 +74,10 @@ def runs(tmp_path_factory, request):
     spec.loader.exec_module(helpers)
     people, root = request.getfixturevalue("people"), tmp_path_factory.mktemp("runs")
     configs = {name: helpers.plain_config(people, **sections) for name, sections in CASES.items()}
+    for config in configs.values():
+        if "keep" in config["loss"]:  # to a network that came before
+            save_network(made_network(TrainConfig.from_dict(config).network, 0), root / "old")
+            config["loss"]["old"] = str(root / "old")
     stop = __import__("runpy").run_path(str(Path(__file__).with_name("stopping.py")))["StopAfter"]
 
     def jobs(kind: str, stop: int | None) -> list[dict]:

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[trai
 
 from mien.errors import InputError, TrainingError  # noqa: E402
 from mien.train import trainer  # noqa: E402
-from mien.train.backbones import load_network, network_facts  # noqa: E402
+from mien.train.backbones import load_network, network_facts, save_network  # noqa: E402
 from mien.train.checkpoint import checkpoints  # noqa: E402
 from mien.train.display import Display  # noqa: E402
 from mien.train.measuring import Accuracy  # noqa: E402
@@ -337,6 +337,15 @@ def test_centres_at_class_means_lower_the_first_loss(tiny, losses, tmp_path) -> 
         ({"optimizer": {"name": "adamw"}, "loss": {"sample_rate": 0.5}}, "loss.sample_rate: .* optimizer.name=sgd"),
         ({"schedule": {"sizes": [[0, 64]]}}, "schedule.sizes: .* of 64 pixels"),
         ({"loss": {"keep": 1.0, "old": "nowhere"}}, "nowhere"),
+        ({"loss": {"keep": 1.0}}, "loss.keep: holds the network to an old model, and there is none: set loss.old"),
+        (
+            {"loss": {"keep": 1.0, "old": "OLD"}, "data": {"evening": ["gamma"]}},
+            "data.evening: the old network .* none",
+        ),
+        (
+            {"loss": {"keep": 1.0}, "network": {"weights": "OLD"}, "data": {"evening": ["gamma"]}},
+            "data.evening: the old network .* evened by none, and .* evened by gamma",
+        ),
         ({"data": {"augment": {"blurs": 2}}}, "data.augment: .*blurs: expected a probability"),
         ({"data": {"augment": {"blur": 1}}}, "data.augment.blur: there is no such setting; did you mean blurs"),
         (
@@ -351,6 +360,9 @@ def test_wrong_choices_are_told_before_the_pictures_are_looked_at(tiny, tmp_path
     if change.get("network") == {"frozen": "all"}:
         network = trainer.made_network(tiny().network, 0)
         change = {"network": {"frozen": [name for name, _ in network.stages()]}}
+    if "OLD" in repr(change):
+        save_network(trainer.made_network(tiny().network, 0), tmp_path / "old")
+        change = json.loads(json.dumps(change).replace("OLD", (tmp_path / "old").as_posix()))
     with pytest.raises(InputError, match=told):
         train(tiny(**change), tmp_path / "run")
 
@@ -393,6 +405,9 @@ FILTERS = {
     ids=["class means", "keep", "sizes", "parts and ema"],
 )
 def test_filters_beside_a_network_train_in_every_way(tiny, losses, tmp_path, sections) -> None:
+    if "loss" in sections and "keep" in sections["loss"]:
+        save_network(trainer.made_network(tiny(network=FILTERS).network, 0), tmp_path / "old")
+        sections = {"loss": {**sections["loss"], "old": str(tmp_path / "old")}}
     config = tiny(network=FILTERS, **sections)
     result = train(config, tmp_path / "run")
     assert len(losses(tmp_path / "run")) == result.step

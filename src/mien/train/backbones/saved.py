@@ -85,13 +85,17 @@ def _replace(target: Path, data: bytes) -> None:
 def network_facts(folder: Path) -> dict[str, Any]:
     """What a saved network is: name, dim, size, options, spec and facts, without reading its weights.
 
+    Args:
+        folder: of `save_network`, or a copy of its weights' file, by any name.
+
     Raises:
         NotFoundError: there is none.
         ModelFileError: damaged, or not written by `save_network`.
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(folder) / WEIGHTS_FILE
+    path = Path(folder)
+    path = path if path.is_file() else path / WEIGHTS_FILE
     if not path.is_file():
         raise NotFoundError(f"{path}: no saved network is there")
     try:
@@ -132,7 +136,7 @@ def load_network(folder: Path) -> Backbone:
         network = build(described["name"], **settings)
     except ModelError:
         raise
-    except (MienError, TypeError, ValueError) as error:
+    except (MienError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{path}: {error}") from error
     network.load_state_dict(state)
     network.spec = spec
