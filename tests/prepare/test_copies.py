@@ -1,5 +1,7 @@
 """Copies of pictures: made-up scenes, altered in known ways, with made-up faces on them."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -208,6 +210,30 @@ def test_merge_goes_on_and_tells_where_pictures_came_from(tmp_path):
             assert (target / entry["to"]).read_bytes() == ((a, b)[int(number)].root / name).read_bytes()
     assert len(list(target.rglob("*.png"))) == 18
     assert decode(target / "Bo/0~2.png").pixels.shape == (SIZE + 20, SIZE, 3)
+
+
+def test_merge_waits_for_the_disk_once_for_many_pictures(tmp_path, monkeypatch):
+    a, b = two_sets(tmp_path)
+    plan, waits = plan_merge([a, b], CALIBRATION), []
+    monkeypatch.setattr(os, "fsync", waits.append)
+    merge(plan, tmp_path / "all")
+    assert len(waits) == 2  # the first line, and all others
+    assert len(list(read_manifest(tmp_path / "all"))) == 19
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_merge_writes_nothing_through_links(tmp_path):
+    a, b = two_sets(tmp_path)
+    plan, target = plan_merge([a, b], CALIBRATION), tmp_path / "all"
+    (tmp_path / "else").mkdir()
+    target.mkdir()
+    (target / "Bo").symlink_to(tmp_path / "else", target_is_directory=True)
+    with pytest.raises(InputError, match="a link leads out of the folder"):
+        merge(plan, target)
+    assert not list((tmp_path / "else").iterdir())
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="loop"):
+        merge(plan, tmp_path / "loop")
 
 
 def test_another_plan_is_not_mixed_with_the_first(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,10 @@ def test_a_picture_without_a_face_gets_no_mask(tmp_path):
     save(Image(np.full((120, 120, 3), 90, np.uint8)), tmp_path / "in" / "wall.png")
     report = generate(tmp_path / "in", tmp_path / "out", GeneratorOptions(kind="mask"))
     assert (report.made, report.skipped) == (0, 1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_a_link_to_itself_is_refused_as_a_target(folder, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="loop"):
+        generate(folder, tmp_path / "loop")

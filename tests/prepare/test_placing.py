@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
 from mien.errors import InputError
-from mien.prepare import placing
+from mien.prepare import putting
 from mien.prepare.manifest import read_manifest
 from mien.prepare.people import read_people, select, split
-from mien.prepare.placing import place
+from mien.prepare.placing import Placed, place
 
 PEOPLE = ("Ada", "Bo", "Cy", "Di", "张伟", "Zoë")
 
@@ -91,7 +92,7 @@ def test_a_run_that_was_stopped_goes_on(folder, tmp_path, how, monkeypatch):
     seen = []
     people = select(read_people(folder), least=2)
     words = {"verb": "select", "settings": {"least": 2}}
-    monkeypatch.setattr(placing, "_AT_ONCE", 3)
+    monkeypatch.setattr(putting, "_AT_ONCE", 3)
     with pytest.raises(Killed):
         place({"": people}, folder, tmp_path / "out", how, **words, advance=killed)
     done = place({"": people}, folder, tmp_path / "out", how, **words)
@@ -114,7 +115,7 @@ def test_what_a_killed_run_left_is_taken_back(folder, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     put(folder, tmp_path / "sets", "copy", HALVES)
-    monkeypatch.setattr(placing, "put_picture", killed)
+    monkeypatch.setattr(putting, "put_picture", killed)
     with pytest.raises(KeyboardInterrupt):
         put(folder, tmp_path / "sets", "copy", OTHER, force=True)
     monkeypatch.undo()
@@ -130,6 +131,62 @@ def test_nothing_is_taken_back_that_may_be_the_last_of_its_kind(folder, tmp_path
     with pytest.raises(InputError, match="was changed since"):
         put(folder, target, "copy", OTHER, force=True)
     assert sorted(p for p in target.rglob("*.jpg")) == before
+
+
+def test_a_dry_run_refuses_to_take_back_what_the_run_would_not(folder, tmp_path):
+    target = tmp_path / "sets"
+    put(folder, target, "copy", HALVES)
+    assert put(folder, target, "copy", OTHER, force=True, dry_run=True) == Placed(12, 0)
+    edited = next(target.rglob("0.jpg"))
+    was = edited.read_bytes()
+    edited.write_bytes(b"edited")
+    for match, shares, force in (("was changed since", OTHER, True), ("another file", HALVES, False)):
+        for dry_run in (True, False):
+            with pytest.raises(InputError, match=match):
+                put(folder, target, "copy", shares, force=force, dry_run=dry_run)
+    edited.write_bytes(was)
+    (edited.parent / "notes.txt").write_text("mine")
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match=r"notes\.txt: is of somebody else"):
+            put(folder, target, "copy", OTHER, force=True, dry_run=dry_run)
+    assert disjoint(target)
+    assert len(list(target.rglob("*.jpg"))) == 12
+
+
+def test_copies_are_taken_back_on_a_disk_with_coarse_times(folder, tmp_path):
+    target = tmp_path / "sets"
+    put(folder, target, "copy", HALVES)
+    for path in target.rglob("*.jpg"):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns // 2_000_000_000 * 2_000_000_000))
+    assert put(folder, target, "copy", OTHER, force=True).placed == 12
+    same = next(target.rglob("0.jpg"))  # its size and time, but not its content
+    status = same.stat()
+    same.write_bytes(b"x" * status.st_size)
+    os.utime(same, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(InputError, match="was changed since"):
+        put(folder, target, "copy", HALVES, force=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_a_link_in_the_folder_leads_nowhere(folder, tmp_path, how):
+    target = tmp_path / "sets"
+    put(folder, target, how, HALVES)
+    shutil.rmtree(target / "train")
+    (tmp_path / "else").mkdir()
+    (target / "train").symlink_to(tmp_path / "else", target_is_directory=True)
+    for more in ({"dry_run": True}, {}):
+        with pytest.raises(InputError, match="a link leads out of the folder"):
+            put(folder, target, how, HALVES, **more)
+    assert not list((tmp_path / "else").iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+@pytest.mark.parametrize("how", ["copy", "link", "list"])
+def test_a_link_to_itself_is_refused_as_a_target(folder, tmp_path, how):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="loop"):
+        put(folder, tmp_path / "loop", how, HALVES)
 
 
 def test_a_folder_of_somebody_else_is_left_alone(folder, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
@@ -17,7 +18,6 @@ from mien.prepare.workers import CHUNK, over
 from mien.types import Image
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from mien.prepare.manifest import Entry
@@ -95,7 +95,7 @@ def generate(
     """
     options = options or GeneratorOptions()
     root, place = Path(folder), Path(target)
-    if place.resolve() == root.resolve() or place.resolve().is_relative_to(root.resolve()):
+    if Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root)):
         raise InputError(f"{place}: lies in the folder of the pictures; choose another one")
     pictures = list_images(root)
     if not pictures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,13 +15,12 @@ from mien.errors import InputError
 from mien.images import list_images
 from mien.prepare.duplicates import group_copies
 from mien.prepare.embedding import print_people
-from mien.prepare.manifest import NAME, Manifest, stamp
+from mien.prepare.manifest import NAME, Manifest
 from mien.prepare.overlapping import copies_between, joined_prints
-from mien.prepare.placing import put_picture
+from mien.prepare.putting import Chosen, put_pictures
 from mien.prepare.same_person import PersonRules, faces_of, match_people
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
@@ -153,35 +153,30 @@ def merge(
     """
     place = Path(target)
     for folder in plan.folders:
-        if place.resolve() == folder.root.resolve() or place.resolve().is_relative_to(folder.root.resolve()):
+        if Path(os.path.realpath(place)).is_relative_to(os.path.realpath(folder.root)):
             raise InputError(f"{place}: lies in {folder.root}, which is merged; choose another folder")
-    counts = {"placed": 0, "before": 0, "duplicates": 0}
-    settings = {"sets": [str(f.root.resolve()) for f in plan.folders], "chosen": _digest(plan)}
+    settings = {"sets": [os.path.realpath(f.root) for f in plan.folders], "chosen": _digest(plan)}
     if fresh or not (place / NAME).exists():
         _no_others(place, plan)
-    with Manifest(place, "merge", settings, fresh=fresh) as manifest:
-        for s, i, to in _targets(plan):
-            folder = plan.folders[s]
-            source, entry = folder.path(i), {"source": f"{s}/{folder.names[i]}", "set": str(folder.root)}
-            try:
-                marks = stamp(source)
-                if to is None:
-                    other, j = plan.dropped[s, i]
-                    entry |= {"decision": "duplicate", "of": f"{other}/{plan.folders[other].names[j]}"}
-                    counts["duplicates"] += 1
-                elif manifest.done(entry["source"], marks) and (place / to).exists():
-                    counts["before"] += 1
-                    advance(1)
-                    continue
-                else:
-                    counts["before" if put_picture(source, place / to, how) else "placed"] += 1
-                    entry |= {"decision": "placed", "to": to}
-            except OSError as error:
-                raise InputError(f"{error.filename or source}: {error.strerror or error}") from error
-            if not manifest.done(entry["source"], marks):
-                manifest.add([{**entry, **marks}])
-            advance(1)
-    return counts
+    try:
+        with Manifest(place, "merge", settings, fresh=fresh) as manifest:
+            before = put_pictures(_chosen(plan), place, how, manifest, advance=advance)
+    except OSError as error:
+        raise InputError(f"{error.filename or place}: {error.strerror or error}") from error
+    placed = sum(map(len, plan.folders)) - len(plan.dropped) - before
+    return {"placed": placed, "before": before, "duplicates": len(plan.dropped)}
+
+
+def _chosen(plan: MergePlan) -> Iterator[Chosen]:
+    for s, i, to in _targets(plan):
+        folder = plan.folders[s]
+        entry = {"source": f"{s}/{folder.names[i]}", "set": str(folder.root)}
+        if to is None:
+            other, j = plan.dropped[s, i]
+            entry |= {"decision": "duplicate", "of": f"{other}/{plan.folders[other].names[j]}"}
+        else:
+            entry |= {"decision": "placed", "to": to}
+        yield Chosen(folder.path(i), to, entry)
 
 
 def _people(folders: Sequence[PeopleFolder], edges: Sequence[tuple[int, int, PeoplePair]]) -> MergePlan:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import secrets
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
@@ -21,23 +19,23 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 from mien.errors import InputError
 from mien.file_lock import file_lock
 from mien.prepare.manifest import NAME, Manifest, read_manifest, stamp
+from mien.prepare.putting import Below, Chosen, alike, is_there, put_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-    from mien.prepare.manifest import Entry
     from mien.prepare.people import People
 
     Advance: TypeAlias = Callable[[int], None]
 
-__all__ = ["PLACINGS", "Placed", "Placing", "place", "put_picture"]
+__all__ = ["PLACINGS", "Placed", "Placing", "place"]
 
 Placing: TypeAlias = Literal["copy", "link", "list"]
 PLACINGS: Final[tuple[Placing, ...]] = get_args(Placing)
 """Copies of the pictures, hard links to them (no space, same disk), or only a list of their paths."""
 
 _LOCK: Final = f".{NAME}.lock"
-_AT_ONCE: Final = 256  # pictures whose lines are written together
+_DRAFTS: Final = ".mien-*.part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +78,10 @@ def place(
         InputError: the folder is not empty and holds another choice, something cannot be written, or another file is in
             the way.
     """
-    if how != "list" and target.resolve().is_relative_to(root.resolve()):
+    inside = os.path.realpath(root)
+    if how != "list" and Path(os.path.realpath(target)).is_relative_to(inside):
         raise InputError(f"{target}: lies in {root}, whose pictures are placed; choose another folder")
-    settings = {"source": str(root.resolve()), "place": how, **settings, "chosen": _digest(sets, root)}
+    settings = {"source": inside, "place": how, **settings, "chosen": _digest(sets, root)}
     try:
         made = _made(target, verb)
         if made is not None and not force:
@@ -99,8 +98,9 @@ def place(
             advance(_count(sets))
             return Placed(_count(sets), 0)
         if dry_run:
-            paths = () if how == "list" else ((name, path) for batch in _batches(sets) for name, path in batch)
-            there = sum((target / name / path.relative_to(root)).exists() for name, path in paths)
+            if made is not None and force:
+                _to_take_back(target, made)
+            there = 0 if how == "list" or (made is not None and force) else _there(sets, root, target)
             return Placed(_count(sets) - there, there)
         if made is not None and force:
             _take_back(target, made)
@@ -111,51 +111,29 @@ def place(
                     _write_list(path, _lines_of(people, root))
                 advance(_count(sets))
                 return Placed(_count(sets), 0)
-            there = 0
-            for batch in _batches(sets):
-                manifest.add(_lines(batch, root, manifest))
-                for name, path in batch:
-                    there += put_picture(path, target / name / path.relative_to(root), how)
-                    advance(1)
+            there = put_pictures(_chosen(sets, root), target, how, manifest, advance=advance)
     except OSError as error:
         raise InputError(f"{error.filename or target}: cannot be written ({error.strerror or error})") from error
     return Placed(_count(sets) - there, there)
 
 
-def put_picture(source: Path, place_at: Path, how: Placing) -> bool:
-    """Copy or link one picture to its place; returns whether it was there already.
-
-    Raises:
-        InputError: another file is there, or no hard link can be made.
-        OSError: it cannot be written.
-    """
-    place_at.parent.mkdir(parents=True, exist_ok=True)
-    if place_at.exists() or place_at.is_symlink():
-        if place_at.is_symlink() or not (place_at.samefile(source) or _alike(place_at, source)):
-            raise InputError(f"{place_at}: another file is there already; choose an empty folder")
-        return True
-    if how == "link":
-        try:
-            os.link(source, place_at)
-        except OSError as error:
-            raise InputError(f"{place_at}: no hard link can be made ({error.strerror}); copy instead") from error
-        return False
-    draft = place_at.with_name(f".mien-{secrets.token_hex(8)}.part")
-    try:
-        shutil.copy2(source, draft)
-        draft.replace(place_at)
-    finally:
-        draft.unlink(missing_ok=True)
-    return False
+def _chosen(sets: Mapping[str, People], root: Path) -> Iterator[Chosen]:
+    for name, people in sets.items():
+        for _, pictures in people:
+            for path in pictures:
+                below = path.relative_to(root).as_posix()
+                to = f"{name}/{below}" if name else below
+                yield Chosen(path, to, {"source": below, "decision": "chosen", "set": name, "to": to})
 
 
-def _lines(batch: Sequence[tuple[str, Path]], root: Path, manifest: Manifest) -> Iterator[Entry]:
-    """The manifest's lines of some pictures, without those that it has."""
-    for name, path in batch:
-        below, marks = path.relative_to(root).as_posix(), stamp(path)
-        if not manifest.done(below, marks):
-            to = f"{name}/{below}" if name else below
-            yield {"source": below, **marks, "decision": "chosen", "set": name, "to": to}
+def _there(sets: Mapping[str, People], root: Path, target: Path) -> int:
+    """How many pictures are at their places. Raises InputError for what `put_pictures` would refuse."""
+    below, there = Below(target), 0
+    for picture in _chosen(sets, root):
+        place_at = target / str(picture.to)
+        below.check(place_at)
+        there += is_there(picture.source, place_at)
+    return there
 
 
 def _lines_of(people: People, root: Path) -> bytes:
@@ -209,19 +187,29 @@ def _same_choice(target: Path, before: Mapping[str, Any], settings: Mapping[str,
 def _take_back(target: Path, made: Mapping[str, Any]) -> None:
     """Remove what the manifest's run placed, and the manifest: all of it, or nothing where something has changed."""
     busy = InputError(f"{target}: another run is writing there; wait for it to end or choose another folder")
-    source = Path(str(made.get("source", "")))
     with file_lock(target / _LOCK, wait_s=0, busy=busy):
-        placed = [path for entry in read_manifest(target) if (path := _placed(target, source, entry)) is not None]
-        for path in placed:
+        for path in _to_take_back(target, made):
             path.unlink(missing_ok=True)
-        for draft in target.rglob(".mien-*.part"):  # of a run that was killed
+        for draft in target.rglob(_DRAFTS):  # of a run that was killed
             draft.unlink(missing_ok=True)
         for folder, _, _ in os.walk(target, topdown=False):
             with contextlib.suppress(OSError):  # not empty: the manifest lies there, or files of others
                 Path(folder).rmdir()
         (target / NAME).unlink()
-    if any(_foreign(target)) and made.get("place") != "list":
-        raise InputError(f"{target}: files of others are left there; choose another folder")
+
+
+def _to_take_back(target: Path, made: Mapping[str, Any]) -> list[Path]:
+    """What the manifest's run placed. Raises InputError where it was changed, or files of others lie there."""
+    source = Path(str(made.get("source", "")))
+    placed = [path for entry in read_manifest(target) if (path := _placed(target, source, entry)) is not None]
+    if made.get("place") != "list":
+        own = {*placed, target / NAME, target / _LOCK}
+        for folder, folders, files in os.walk(target):
+            links = (path for name in folders if (path := Path(folder, name)).is_symlink())
+            paths = (path for name in files if not (path := Path(folder, name)).match(_DRAFTS))
+            if (other := next((path for path in (*links, *paths) if path not in own), None)) is not None:
+                raise InputError(f"{other}: is of somebody else; choose another folder")
+    return placed
 
 
 def _placed(target: Path, root: Path, entry: Mapping[str, Any]) -> Path | None:
@@ -229,14 +217,16 @@ def _placed(target: Path, root: Path, entry: Mapping[str, Any]) -> Path | None:
     path = target / str(entry.get("to", ""))
     if "to" not in entry or not (path.exists() or path.is_symlink()):
         return None
-    if path.is_symlink() or not path.is_file() or not path.parent.resolve().is_relative_to(target.resolve()):
+    if path.is_symlink() or not path.is_file() or not _inside(path, target):
         raise InputError(f"{path}: is not what was placed there; choose another folder")
     if entry.get("decision") == "listed":
         return path
     try:
         source = root / str(entry["source"])
         marks = stamp(source)
-        same = path.samefile(source) or stamp(path) == marks == {name: entry[name] for name in marks}
+        recorded = {name: entry[name] for name in marks}
+        # The copy's own time proves nothing: disks keep it more or less finely.
+        same = path.samefile(source) or (marks == recorded and alike(path, source))
     except (OSError, KeyError):
         same = False
     if not same:
@@ -244,14 +234,12 @@ def _placed(target: Path, root: Path, entry: Mapping[str, Any]) -> Path | None:
     return path
 
 
+def _inside(path: Path, target: Path) -> bool:
+    return Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(target))
+
+
 def _foreign(target: Path) -> Iterator[Path]:
     return (path for path in target.iterdir() if path.name not in (NAME, _LOCK))
-
-
-def _batches(sets: Mapping[str, People]) -> Iterator[list[tuple[str, Path]]]:
-    rest = ((name, path) for name, people in sets.items() for _, pictures in people for path in pictures)
-    while batch := list(itertools.islice(rest, _AT_ONCE)):
-        yield batch
 
 
 def _count(sets: Mapping[str, People]) -> int:
@@ -266,7 +254,3 @@ def _digest(sets: Mapping[str, People], root: Path) -> str:
             for path in pictures:
                 text.update(f"{name}\0{path.relative_to(root).as_posix()}\n".encode("utf-8", "surrogatepass"))
     return f"{_count(sets)} pictures, {text.hexdigest()[:16]}"
-
-
-def _alike(a: Path, b: Path) -> bool:
-    return a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
