@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 
 from mien.errors import InputError
@@ -10,10 +13,10 @@ from mien.train.config import TrainConfig
 from mien.train.objective import Objective
 from mien.train.optimizers import frozen_stages, head_optimizer
 from mien.train.pair_lists import read_pairs
-from mien.train.parts import augmentation, check_light, old_network, starting_evening
+from mien.train.parts import augmentation, check_light, made_network, old_network, starting_evening
 from mien.train.step import check_parts, check_start, network_input
 
-__all__ = ["check_pairs", "check_settings", "check_sizes"]
+__all__ = ["check_pairs", "check_second", "check_settings", "check_sizes"]
 
 
 @torch.no_grad()
@@ -38,6 +41,24 @@ def check_settings(config: TrainConfig, network: Backbone, processes: int = 1) -
         _check_old(config, objective, network)
         check_sizes(network.learner, config)
     check_pairs(config)
+
+
+def check_second(config: TrainConfig, first: Path, processes: int = 1) -> None:
+    """As `check_settings`, of a run that starts from the weights of another, before there are any.
+
+    Args:
+        config: of the second run.
+        first: folder of the other run; an old network within it is none yet, and is looked at later.
+        processes: that share a batch.
+
+    Raises:
+        InputError: as `check_settings`.
+    """
+    old = config.loss.old
+    if old is not None and Path(old).resolve().is_relative_to(first.resolve()):
+        config = replace(config, loss=replace(config.loss, old=None))
+    network = made_network(config.network, config.loop.seed, config.data.evening or starting_evening(config))
+    check_settings(config, network, processes)
 
 
 def _check_old(config: TrainConfig, objective: Objective, network: Backbone) -> None:

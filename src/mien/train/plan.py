@@ -25,7 +25,7 @@ from mien.train.fitting import pictures_to_fit
 from mien.train.heads import shard_bounds
 from mien.train.memory import available_memory, memory_in_use
 from mien.train.objective import Objective
-from mien.train.parts import cache_folder, made_network, old_network
+from mien.train.parts import cache_folder, made_network, old_network, starting_evening
 from mien.train.processes import Processes, local_device
 from mien.train.settings import to_plain
 from mien.train.step import Stepper
@@ -121,7 +121,8 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
     program = memory_in_use()
-    network = made_network(config.network, config.loop.seed, config.data.evening).to(device)
+    evening = config.data.evening or starting_evening(config)
+    network = made_network(config.network, config.loop.seed, evening).to(device)
     check_settings(config, network, processes)
     probe = _Probe(config, network, device, classes)
     counts = [p.numel() for p in network.parameters()]

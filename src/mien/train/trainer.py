@@ -15,7 +15,7 @@ from typing import Final
 import torch
 
 from mien.errors import InputError
-from mien.train.checks import check_settings
+from mien.train.checks import check_second, check_settings
 from mien.train.config import TrainConfig
 from mien.train.data import Batch, Batches, TrainingSet
 from mien.train.display import Display, StepSeen
@@ -72,8 +72,7 @@ def train(
     with joined(config.loop.device) as processes:
         shown = display if processes.first else Display()
         if (before := config.stage_before()) is not None:
-            own = made_network(config.network, config.loop.seed, config.data.evening)
-            check_settings(config, own, processes.world)  # now, and not when the first run is over
+            check_second(config, folder / "before", processes.world)  # now, and not when the first run is over
             shown.say(f"first {before.recipe}, in {folder / 'before'}")
             first = _run(before, folder / "before", processes, resume=resume, display=shown)
             if first.stopped == "interrupted":

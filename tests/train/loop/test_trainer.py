@@ -377,6 +377,19 @@ def test_wrong_choices_of_a_second_run_are_told_before_the_first(tiny, plain, tm
         train(config, tmp_path / "run")
 
 
+def test_a_second_run_learns_beside_the_network_of_the_first_and_in_its_light(tiny, plain, tmp_path) -> None:
+    first = plain(schedule={"epochs": 1}, data={"evening": ["gamma"]})
+    loss = {"name": "harmonic-triplet", "options": {"mining": "batch-all"}, "old": f"{tmp_path}/run/before/best"}
+    with pytest.raises(InputError, match=r"data.evening: .* evened by gamma, and .* evened by clahe"):
+        train(tiny(before=first, loss=loss, data={"evening": ["clahe"]}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # told before the first run
+    save_network(trainer.made_network(tiny().network, 0, ["gamma"]), tmp_path / "other")
+    for old in (loss["old"], str(tmp_path / "other")):
+        config = tiny(before=first, loss={**loss, "old": old}, schedule={"epochs": 1})
+        assert train(config, tmp_path / "run", resume=False).stopped == "finished"
+        assert load_network(tmp_path / "run" / "last").spec.evening == ("gamma",)
+
+
 def test_harmonic_triplets_learn_beside_the_old_model_that_they_are_given(tiny, tmp_path) -> None:
     first = train(tiny(schedule={"epochs": 1}), tmp_path / "first")
     loss = {"name": "harmonic-triplet", "options": {"mining": "batch-all"}, "old": str(first.folder / "last")}
