@@ -104,6 +104,12 @@ def test_shards_are_not_written_over_unasked(folder, tmp_path, capsys):
     run_json(capsys, *words)
     code, out = run(capsys, *words)
     assert (code, "a-00000.tar: exists already" in out.err) == (2, True)
+    code, out = run(capsys, *words[:3])
+    assert (code, "a-00000.tar: exists already" in out.err) == (2, True)
+    run_json(capsys, *words[:3], "--force")
+    assert [p.name for p in tmp_path.glob("a*.tar")] == ["a.tar"]
+    code, out = run(capsys, *words)
+    assert (code, "a.tar: exists already" in out.err) == (2, True)
 
 
 def test_reencoded_pictures_are_smaller_and_of_the_kind_asked_for(folder, tmp_path, capsys):

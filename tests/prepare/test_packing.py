@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from mien.data.samples import Sample
 from mien.errors import InputError, NotFoundError
 from mien.images import save
 from mien.models.session import available_cores
+from mien.prepare import packing
 from mien.prepare.packing import pack
 from mien.prepare.reencoding import Reencoding
 from mien.prepare.unpacking import read_packed, unpack
@@ -135,6 +138,60 @@ def test_a_dry_run_tells_what_the_run_then_does_and_writes_nothing(folder, tmp_p
     (tmp_path / "out" / "张伟" / "图 1.png").write_bytes(b"mine")
     with pytest.raises(InputError, match=r"another picture is there already; choose an empty folder$"):
         unpack(tmp_path / f"set.{suffix}", tmp_path / "out", dry_run=True)
+
+
+@pytest.mark.parametrize(("before", "now"), [(1500, 4000), (None, 1500), (1500, None)])
+def test_files_of_another_pack_are_not_read_along(folder, tmp_path, before, now):
+    packed = pack(folder, tmp_path / "a.tar", shard_bytes=before)
+    other = pack(folder, tmp_path / "a-masked.tar", shard_bytes=1500)
+    there = content_of_all(tmp_path)
+    for more in ({"dry_run": True}, {}):
+        with pytest.raises(InputError, match=r"a[-0-9]*\.tar.*: would be read as part of a\.tar"):
+            pack(folder, tmp_path / "a.tar", shard_bytes=now, **more)
+    assert content_of_all(tmp_path) == there
+    pack(folder, tmp_path / "a.tar", shard_bytes=now, force=True, dry_run=True)
+    assert content_of_all(tmp_path) == there
+    files = pack(folder, tmp_path / "a.tar", shard_bytes=now, force=True).files
+    assert {p.name for p in tmp_path.glob("*.tar")} == {Path(p).name for p in files + other.files if p[-1] == "r"}
+    assert len(list(read_packed(tmp_path / "a.tar"))) == packed.samples
+
+
+def test_a_set_whose_name_begins_as_another_is_not_read_along(folder, tmp_path):
+    packed = pack(folder, tmp_path / "lfw.tar", shard_bytes=1500)
+    pack(folder, tmp_path / "lfw-masked.tar", shard_bytes=1500)
+    assert len(list(read_packed(tmp_path / "lfw.tar"))) == packed.samples
+    pack(folder, tmp_path / "lfw.tar", shard_bytes=1500)  # over its own files
+
+
+def test_more_shards_than_names_are_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "_MOST_SHARDS", 2)
+    for more in ({"dry_run": True}, {}):
+        with pytest.raises(InputError, match="2 shards are the most"):
+            pack(folder, tmp_path / "a.tar", shard_bytes=1, **more)
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_two_pictures_of_one_place_are_refused_by_a_dry_run_too(tmp_path):
+    def of(*pictures):
+        with (tmp_path / "x.tfrecord").open("wb") as file:
+            tfrecord.write_tfrecord(file, [Sample("a/1.jpg", 0, "a", b"\xff\xd8\xff" + p) for p in pictures])
+
+    of(b"1", b"1")
+    for dry_run in (True, False):
+        assert unpack(tmp_path / "x.tfrecord", tmp_path / "same", dry_run=dry_run).samples == 2
+    of(b"1", b"2")
+    with pytest.raises(InputError, match="two pictures have this place"):
+        unpack(tmp_path / "x.tfrecord", tmp_path / "out", dry_run=True)
+    with pytest.raises(InputError, match="another picture is there"):
+        unpack(tmp_path / "x.tfrecord", tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_a_link_to_itself_is_refused_as_a_folder(folder, tmp_path):
+    pack(folder, tmp_path / "set.tar")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="loop"):
+        unpack(tmp_path / "set.tar", tmp_path / "loop")
 
 
 def test_an_error_tells_what_was_unpacked_before_it(folder, tmp_path):

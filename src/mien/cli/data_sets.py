@@ -148,19 +148,18 @@ def pack(
     shard_size: Annotated[
         int | None, typer.Option("--shard-size", min=1, help="Begin a new file after so many megabytes.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there, all its shards too.")] = False,
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Pack a folder of people for fast reading; every picture is kept byte for byte unless you say otherwise."""
-    from mien.prepare.packing import is_bin
+    from mien.prepare.packing import is_bin, packed_files
     from mien.prepare.packing import pack as put
     from mien.prepare.people import read_people
     from mien.prepare.reencoding import Reencoding
 
-    first = target if shard_size is None else target.with_name(f"{target.stem}-00000{target.suffix}")
-    if first.exists() and not force:
-        raise InputError(f"{first}: exists already; choose another name, or --force")
+    if not force and (there := packed_files(target)):
+        raise InputError(f"{there[0]}: exists already; choose another name, or --force")
     if reencode not in (None, "jpg", "png"):
         raise InputError(f"--reencode: expected jpg or png, got {reencode!r}")
     if side is not None and reencode is None:
@@ -170,6 +169,7 @@ def pack(
         "pairs": pairs_list,
         "change": change,
         "shard_bytes": shard_size and shard_size * 1_000_000,
+        "force": force,
     }
     total = None if is_bin(target) else sum(len(p) for _, p in read_people(folder))
     with progress(total, "Looking" if dry_run else "Packing") as advance:

@@ -22,12 +22,12 @@ from mien.images import MAX_BYTES, people_of
 from mien.models.session import available_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     Advance: TypeAlias = Callable[[int], None]
 
-__all__ = ["PACK_FORMATS", "PEOPLE", "PackFormat", "format_of", "is_bin", "pack"]
+__all__ = ["PACK_FORMATS", "PEOPLE", "PackFormat", "format_of", "is_bin", "pack", "packed_files"]
 
 PackFormat: TypeAlias = Literal["recordio", "tfrecord", "webdataset", "parquet"]
 PACK_FORMATS: Final[tuple[PackFormat, ...]] = get_args(PackFormat)
@@ -41,6 +41,8 @@ _SUFFIXES: Final[dict[str, PackFormat]] = {
 PEOPLE: Final = ".people.txt"
 """The end of the name of the file beside a packed one that holds the people's names, one a line."""
 
+_SHARD: Final = "-[0-9][0-9][0-9][0-9][0-9]"  # no more, or NAME-masked-00000 would be one of NAME's
+_MOST_SHARDS: Final = 100_000
 _AHEAD: Final = 8  # pictures a thread that are re-encoded or wait for their turn
 
 
@@ -121,6 +123,15 @@ def is_bin(path: Path) -> bool:
     return path.suffix.lower() == ".bin"
 
 
+def packed_files(path: Path) -> list[Path]:
+    """The files that are there of one packed set: `path` itself, and its shards (NAME-00000.tar, ...) in order."""
+    whole = [path] if path.exists() or path.is_symlink() else []
+    if is_bin(path) or format_of(path) == "recordio":  # one file each
+        return whole
+    stem = "".join(f"[{c}]" if c in "*?[" else c for c in path.stem)
+    return whole + sorted(path.parent.glob(f"{stem}{_SHARD}{path.suffix}"))
+
+
 def pack(
     folder: str | os.PathLike[str],
     path: str | os.PathLike[str],
@@ -128,6 +139,7 @@ def pack(
     shard_bytes: int | None = None,
     change: Callable[[bytes, Path], tuple[bytes, str]] | None = None,
     pairs: str | os.PathLike[str] | None = None,
+    force: bool = False,
     dry_run: bool = False,
     advance: Advance | None = None,
 ) -> PackedSet:
@@ -143,11 +155,14 @@ def pack(
         change: gives other bytes, and the suffix for them, in place of a picture's; see `mien.prepare.reencoding`. It
             is called from several threads at once.
         pairs: of a .bin: a list in LFW's format, see `mien.prepare.pair_files.pack_pairs`.
+        force: remove what an earlier run packed as `path` and this one does not write over: shards beyond the last, or
+            one file beside shards. They would be read along, or instead.
         dry_run: only look, and tell what would be written; how many files `change` leads to is not known then.
         advance: called with 1 after each picture.
 
     Raises:
-        InputError: no pictures; a picture cannot be read; the files cannot be written. Nothing is left half written.
+        InputError: no pictures; a picture cannot be read; the files cannot be written, or others are there that would
+            be read with them. Nothing is left half written.
         MissingExtraError: Parquet needs pyarrow.
     """
     root, target = Path(folder), Path(path)
@@ -169,6 +184,8 @@ def pack(
     names = tuple(name for name, _ in people)
     if dry_run:
         planned = _planned(source, target, shard_bytes)
+        if change is None or shard_bytes is None:  # else how many shards there will be is not known
+            _others(target, planned, force=force)
         more = [target.with_suffix(s) for s in ((".idx", ".lst") if kind == "recordio" else ())]
         return PackedSet(source.count, names, tuple(map(str, (*planned, *more, target.with_suffix(PEOPLE)))))
     samples = _watched(source, advance)
@@ -183,7 +200,8 @@ def pack(
                     write(drafts.open(shard), part)
             listed = drafts.open(target.with_suffix(PEOPLE))
             listed.write("".join(f"{name}\n" for name in names).encode("utf-8", "surrogatepass"))
-            files = drafts.commit()
+            places = [place for _, place, _ in drafts.open_files]
+            files = drafts.commit(_others(target, places, force=force))
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     return PackedSet(source.count, names, files)
@@ -193,7 +211,7 @@ class _Drafts:
     """Files under other names until all of them are whole."""
 
     def __init__(self) -> None:
-        self._open: list[tuple[Path, Path, IO[bytes]]] = []
+        self.open_files: list[tuple[Path, Path, IO[bytes]]] = []
 
     def __enter__(self) -> _Drafts:
         return self
@@ -201,20 +219,23 @@ class _Drafts:
     def open(self, place: Path) -> IO[bytes]:
         draft = place.with_name(f".mien-{secrets.token_hex(8)}.part")
         file = draft.open("xb")
-        self._open.append((draft, place, file))
+        self.open_files.append((draft, place, file))
         return file
 
-    def commit(self) -> tuple[str, ...]:
-        for _, _, file in self._open:
+    def commit(self, others: Iterable[Path]) -> tuple[str, ...]:
+        """Put them in their places, and remove others."""
+        for _, _, file in self.open_files:
             file.flush()
             os.fsync(file.fileno())
             file.close()
-        for draft, place, _ in self._open:
+        for other in others:
+            other.unlink()
+        for draft, place, _ in self.open_files:
             draft.replace(place)
-        return tuple(str(place) for _, place, _ in self._open)
+        return tuple(str(place) for _, place, _ in self.open_files)
 
     def __exit__(self, *exception: object) -> None:
-        for draft, _, file in self._open:
+        for draft, _, file in self.open_files:
             with contextlib.suppress(OSError):
                 file.close()
             draft.unlink(missing_ok=True)
@@ -261,7 +282,19 @@ def _planned(source: _Source, target: Path, most: int | None) -> list[Path]:
 
 
 def _shard(target: Path, number: int) -> Path:
+    if number >= _MOST_SHARDS:
+        raise InputError(f"{target}: {_MOST_SHARDS:,} shards are the most; choose larger ones")
     return target.with_name(f"{target.stem}-{number:05d}{target.suffix}")
+
+
+def _others(target: Path, places: Sequence[Path], *, force: bool) -> list[Path]:
+    """Files of the same name that are not written over; raises InputError where they may not be removed."""
+    known = set(places)
+    others = [path for path in packed_files(target) if path not in known]
+    if others and not force:
+        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+        raise InputError(f"{others[0]}{more}: would be read as part of {target.name}; choose another name, or --force")
+    return others
 
 
 def _watched(samples: Iterable[Sample], advance: Advance | None) -> Iterator[Sample]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import secrets
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -13,10 +15,10 @@ from mien.data.shards import read_shard
 from mien.data.tfrecord import read_tfrecord
 from mien.errors import InputError, NotFoundError
 from mien.images import person_name
-from mien.prepare.packing import PEOPLE, format_of, is_bin
+from mien.prepare.packing import PEOPLE, format_of, is_bin, packed_files
+from mien.prepare.putting import Below
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self, TypeAlias
 
@@ -42,10 +44,10 @@ def read_packed(path: str | os.PathLike[str]) -> Iterator[Sample]:
         "webdataset": read_shard,
         "parquet": read_parquet,
     }[kind]
-    shards = [target] if target.exists() else sorted(target.parent.glob(f"{_escaped(target.stem)}-*{target.suffix}"))
-    if not shards:
+    files = packed_files(target)
+    if not files:
         raise NotFoundError(f"{target}: there is no such file")
-    for shard in shards:
+    for shard in [target] if target in files else files:
         yield from read(shard)
 
 
@@ -65,7 +67,9 @@ def unpack(
     Args:
         path: a packed file; see `read_packed`. A .bin holds pairs; see `mien.prepare.pair_files.unpack_pairs`.
         folder: where to; made when it is not there.
-        dry_run: only read and check everything, the folder too.
+        dry_run: only read and check everything: the file, the folder, and that no two pictures have one place. Not
+            checked are the room on the disk, a picture in the way of another's folder, and names that only some disks
+            take for one (a.jpg, A.jpg).
         advance: called with 1 after each picture.
 
     Raises:
@@ -79,16 +83,15 @@ def unpack(
     known = _names_beside(source)
     people: dict[int, str] = {}
     with Unpacked(target, dry_run=dry_run) as written:
-        root = target.resolve()
+        root, below = Path(os.path.realpath(target)), Below(target)
         for sample in read_packed(source):
             name = sample.person or (known[sample.label] if sample.label < len(known) else "")
             if name and people.setdefault(sample.label, name) != name:
                 raise InputError(f"{path}: the label {sample.label} is both {people[sample.label]!r} and {name!r}")
             place = root.joinpath(*PurePosixPath(sample.key).parts)
+            below.check(place)
             if not dry_run:
                 place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.parent.resolve().is_relative_to(root):
-                raise InputError(f"{place}: a link leads out of the folder; remove it")
             written.put(place, bytes(sample.picture))
             advance(1)
         most = max(people, default=-1) + 1
@@ -108,6 +111,7 @@ class Unpacked:
     def __init__(self, folder: Path, *, dry_run: bool = False) -> None:
         self._folder = folder
         self._dry_run = dry_run
+        self._would: dict[bytes, bytes] = {}  # of a dry run: place -> content, both as a few bytes
         self.count = 0
 
     def __enter__(self) -> Self:
@@ -130,7 +134,10 @@ class Unpacked:
         if place.exists():
             if place.stat().st_size != len(content) or place.read_bytes() != content:
                 raise InputError(f"{place}: another picture is there already; choose an empty folder")
-        elif not self._dry_run:
+        elif self._dry_run:
+            if self._would.setdefault(_few(os.fsencode(place)), _few(content)) != _few(content):
+                raise InputError(f"{place}: two pictures have this place")
+        else:
             draft = place.with_name(f".mien-{secrets.token_hex(8)}.part")
             try:
                 draft.write_bytes(content)
@@ -149,6 +156,10 @@ class Unpacked:
             raise InputError(f"{error}{left}") from error
 
 
+def _few(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=12).digest()
+
+
 def _names_beside(path: Path) -> Sequence[str]:
     """The people's names, one a line, where a file beside the packed one holds them."""
     beside = path.with_suffix(PEOPLE)
@@ -158,7 +169,3 @@ def _names_beside(path: Path) -> Sequence[str]:
         return [person_name(line) if line.strip() else "" for line in beside.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError, InputError):
         return []
-
-
-def _escaped(stem: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in stem)
