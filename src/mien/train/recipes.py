@@ -171,7 +171,7 @@ def small_cpu() -> TrainConfig:
             margin_start=0.3,
             margin_warm_up=0.3,
         ),
-        optimizer=OptimizerConfig(lr=0.05, nesterov=True, weight_decay=5e-4, clip=20.0, ema=0.996),
+        optimizer=OptimizerConfig(lr=0.05, nesterov=True, weight_decay=2.5e-3, clip=20.0, ema=0.996),
         schedule=ScheduleConfig(epochs=28, warm_up=0.5, name="cosine", least=0.04),
         measure=MeasureConfig(epochs=7),
     )
