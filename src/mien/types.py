@@ -194,7 +194,7 @@ class ModelIdentity:
     Attributes:
         name: the model's name in the catalogue.
         preset: the preset that made the embedding.
-        sha256: checksum of the weights (lower-case hex).
+        sha256: checksum of the weights (lower-case hex); where light is evened first, of them and of how.
         dimension: length of an embedding.
     """
 

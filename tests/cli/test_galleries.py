@@ -7,6 +7,7 @@ import pytest
 from mien import Gallery
 from mien.cli.galleries import bound_model
 from mien.errors import GalleryModelError
+from mien.models.card import load_card
 from mien.recognizer import Recognizer
 from mien.types import ModelIdentity
 
@@ -48,6 +49,17 @@ def test_a_runs_model_is_asked_for_by_the_folder_that_holds_it(here, place, expo
         bound_model(identity("firm"), "people.db")
     with pytest.raises(GalleryModelError, match=rf"--present {expected}$"):
         bound_model(identity("firm"), "people.db", "--present")
+
+
+def test_a_runs_model_in_another_light_is_another(here, exported):
+    exported(here / "firm", "firm")
+    card = here / "firm" / "export" / "card.toml"
+    card.write_text(card.read_text().replace("input = {", 'input = { evening = ["clahe"],'))
+    assert load_card(card).evening == ("clahe",)
+    with pytest.raises(GalleryModelError, match="--model DIR, the folder of its run"):
+        bound_model(identity("firm"), "people.db")
+    with pytest.raises(GalleryModelError, match=r"--model ./firm$"):
+        bound_model(identity("firm", load_card(card).embedding_sha256), "people.db")
 
 
 def test_another_model_of_that_name_is_not_proposed(here, exported):

@@ -193,6 +193,17 @@ def test_the_identity_says_what_embeddings_compare():
     assert embedder("fast").identity != embedder("accurate").identity
 
 
+def test_the_same_weights_in_another_light_are_another_model():
+    found = [embedder("fast", evening=one).identity for one in ((), ("clahe",), ("gamma",), ("clahe", "gamma"))]
+    assert found[0].sha256 == SHA  # as ever
+    assert found[1].sha256 == hashlib.sha256(f"{SHA} evening clahe".encode()).hexdigest()
+    assert len(set(found)) == 4
+    assert embedder("fast", evening=("gamma", "clahe")).identity not in found
+    assert embedder("fast", evening=("clahe",)).identity == found[1]
+    with pytest.raises(CardError, match="expected a checksum"):
+        embedder(evening=("clahe",), files=(dataclasses.replace(card().files[0], sha256=None),))
+
+
 @pytest.mark.parametrize(
     "chips",
     [

@@ -168,7 +168,7 @@ def _holds(place: Path, identity: ModelIdentity) -> bool:
         card = load_card(card_in(place))
     except (MienError, OSError, ValueError):
         return False
-    return (card.name, card.files[0].sha256) == (name, identity.sha256)
+    return (card.name, card.embedding_sha256) == (name, identity.sha256)
 
 
 def check_fpir(fpir: float | None, threshold: float | None = None) -> float:

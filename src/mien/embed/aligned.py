@@ -79,7 +79,7 @@ class AlignedEmbedder:
         if preset not in self.card.presets or preset not in _VIEWS:
             known = [name for name in self.card.presets if name in _VIEWS]
             raise InputError(f"{self.card.name}: preset: expected one of {', '.join(known)}; got {preset!r}")
-        size, dimension, checksum = self.card.input_size, self.card.dimension, self.card.files[0].sha256
+        size, dimension, checksum = self.card.input_size, self.card.dimension, self.card.embedding_sha256
         assert size is not None  # the card saw to it
         assert dimension is not None
         self._size = size

@@ -8,6 +8,7 @@ Fields that mien does not know are refused: a misspelt field must not silently f
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,6 +208,17 @@ class ModelCard:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         tables = {name: check.plain(values[name]) for name in ("accuracy", "presets")}
         return _rebuilt, ({**values, **tables},)
+
+    @property
+    def embedding_sha256(self) -> str | None:
+        """What decides an embedder's embeddings, as one checksum for its identity; None where the file's is not known.
+
+        The file's; with `evening`, of "SHA256 evening NAME NAME": the same weights in another light embed otherwise.
+        """
+        known = self.files[0].sha256
+        if known is None or not self.evening:
+            return known
+        return hashlib.sha256(" ".join((known, "evening", *self.evening)).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """The card as plain, JSON-ready values, in the layout of the TOML file."""

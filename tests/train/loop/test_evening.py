@@ -71,7 +71,8 @@ def test_network_and_card_say_what_light_it_was_trained_in(run):
 @pytest.mark.parametrize("preset", ["fast", "accurate"])
 def test_recognition_evens_as_training_did(run, astronaut, preset):
     network = load_network(run / "last")
-    embedder = open_embedder(str(run), preset, threads=1)
+    embedder, card = open_embedder(str(run), preset, threads=1), load_card(run / "export" / "card.toml")
+    assert embedder.identity.sha256 == card.embedding_sha256 != card.files[0].sha256
     recognizer = Recognizer(preset, embedder=lambda threads: open_embedder(str(run), preset, threads=threads))
     found = recognizer.analyze_one(astronaut)
     pixels, side = decode(astronaut).pixels, (32, 32)
