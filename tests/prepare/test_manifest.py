@@ -8,6 +8,7 @@ import os
 import pytest
 
 from mien.errors import InputError
+from mien.prepare import manifest as module
 from mien.prepare.manifest import Manifest, read_manifest, stamp
 
 MARKS = {"size": 3, "modified": 5}
@@ -112,3 +113,50 @@ def test_names_that_are_not_unicode_survive(tmp_path):
         first.add([entry("caf\udce9.jpg")])
     with Manifest(tmp_path, "crop", {}) as again:
         assert again.done("caf\udce9.jpg", MARKS)
+
+
+def test_ctrl_c_in_the_middle_of_a_line_leaves_no_half_of_it(tmp_path, monkeypatch):
+    def half(file, content):
+        file.write(content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    with Manifest(tmp_path, "crop", {}) as manifest:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "write_whole", half)
+            with pytest.raises(KeyboardInterrupt):
+                manifest.add([entry("a.jpg")])
+        assert not manifest.done("a.jpg", MARKS)
+        manifest.add([entry("b.jpg")])
+    assert [e["source"] for e in read_manifest(tmp_path)] == ["b.jpg"]
+
+
+def test_a_line_that_is_too_long_is_not_taken_for_one_that_was_cut_off(tmp_path, monkeypatch):
+    with Manifest(tmp_path, "crop", {}) as manifest:
+        manifest.add([entry("a.jpg", more="x" * 1000), entry("b.jpg")])
+    before = manifest.path.read_bytes()
+    monkeypatch.setattr(module, "_LONGEST_LINE", 500)
+    with pytest.raises(InputError, match=r"manifest\.jsonl, line 2: too long"):
+        Manifest(tmp_path, "crop", {})
+    with pytest.raises(InputError, match="line 2: too long"):
+        list(read_manifest(tmp_path))
+    assert manifest.path.read_bytes() == before
+
+
+def test_a_line_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    longest = len(json.dumps(entry("a.jpg"), separators=(",", ":"))) + 1
+    with Manifest(tmp_path, "crop", {}) as manifest:
+        monkeypatch.setattr(module, "_LONGEST_LINE", max(longest, manifest.path.stat().st_size))
+        room = module._LONGEST_LINE - longest
+        manifest.add([entry("a" * room + "a.jpg")])
+        with pytest.raises(InputError, match="cannot be written"):
+            manifest.add([entry("b.jpg"), entry("a" * room + "aa.jpg")])
+        assert not manifest.done("b.jpg", MARKS)
+    with Manifest(tmp_path, "crop", {}) as again:
+        assert len(again) == 1
+
+
+def test_lines_about_no_source_are_no_sources(tmp_path):
+    with Manifest(tmp_path, "frames", {}) as first:
+        first.add([{"decision": "begun"}, entry("a.jpg")])
+    with Manifest(tmp_path, "frames", {}) as again:
+        assert len(first) == len(again) == 1

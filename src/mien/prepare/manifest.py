@@ -20,7 +20,7 @@ from mien.file_lock import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from io import FileIO
+    from io import BufferedReader, FileIO
     from typing import Self
 
 __all__ = [
@@ -133,19 +133,23 @@ class Manifest:
         """Append lines; they are on the disk when this returns, and none of them is when it raises.
 
         Raises:
-            InputError: they cannot be written.
+            InputError: they cannot be written, or one is too long to be read again.
         """
         if self._file is None:
             raise ValueError("the manifest is closed")
         lines = [entry if isinstance(entry, Line) else line_of(entry) for entry in entries]
+        if any(len(line.content) > _LONGEST_LINE for line in lines):
+            raise InputError(f"{self.path}: cannot be written (a line of more than {_LONGEST_LINE >> 20} MiB)")
         end = self._file.seek(0, os.SEEK_END)
         try:
             write_whole(self._file, b"".join([line.content for line in lines]))
             os.fsync(self._file.fileno())
-        except OSError as error:
+        except BaseException as error:  # Ctrl-C too
             with contextlib.suppress(OSError):  # half a line would spoil the one after it
                 self._file.truncate(end)
-            raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+            if isinstance(error, OSError):
+                raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+            raise
         self._seen.update([line.key for line in lines if line.key is not None])
 
     def close(self) -> None:
@@ -171,9 +175,7 @@ def read_manifest(folder: Path) -> Iterator[Entry]:
     path = folder / NAME
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
-                if not line.endswith(b"\n"):
-                    return
+            for number, line in enumerate(_whole_lines(file, path), 1):
                 entry = _parsed(line, path, number)
                 if number > 1:
                     yield entry
@@ -208,16 +210,25 @@ def _read(path: Path, head: Mapping[str, Any]) -> tuple[set[int], int]:
     seen: set[int] = set()
     good = 0
     with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
-            if not line.endswith(b"\n"):
-                break
+        for number, line in enumerate(_whole_lines(file, path), 1):
             entry = _parsed(line, path, number)
             if number == 1:
                 _same_head(entry, json.loads(json.dumps(head)), path)
-            else:
+            elif "source" in entry:
                 seen.add(_key(entry.get("source"), entry.get("size"), entry.get("modified")))
             good += len(line)
     return seen, good
+
+
+def _whole_lines(file: BufferedReader, path: Path) -> Iterator[bytes]:
+    """The lines without a last one that was cut off, which is shorter than the longest that `Manifest` writes."""
+    for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
+        if line.endswith(b"\n"):
+            yield line
+        elif len(line) == _LONGEST_LINE:
+            raise InputError(f"{path}, line {number}: too long; the manifest is damaged")
+        else:
+            return
 
 
 def line_of(entry: Entry, **more: str) -> Line:
