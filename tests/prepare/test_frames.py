@@ -50,6 +50,10 @@ def moving(hopper, astronaut):
     return out
 
 
+def listed(folder):
+    return [picture for entry in read_manifest(folder) for picture in entry.get("pictures", [])]
+
+
 def test_two_people_give_two_folders(tmp_path, moving, recognizer):
     clip = write(tmp_path / "片段.mp4", moving)
     (report,) = frames([clip], tmp_path / "out", recognizer, FrameOptions(every=0, near=-1))
@@ -59,9 +63,10 @@ def test_two_people_give_two_folders(tmp_path, moving, recognizer):
     assert names[0] == "face-0001/00000.000s.jpg"
     assert sorted({n.partition("/")[0] for n in names}) == ["face-0001", "face-0002"]
     assert decode(tmp_path / "out" / "片段" / names[0]).size == (112, 112)
-    (entry,) = read_manifest(tmp_path / "out")
-    assert [p["file"] for p in entry["pictures"]] == names
-    assert all(p["time"] == pytest.approx(float(p["file"][10:19])) for p in entry["pictures"])
+    *_, entry = read_manifest(tmp_path / "out")
+    assert (entry["folder"], entry["kept"]) == ("片段", 18)
+    assert [p["file"] for p in listed(tmp_path / "out")] == names
+    assert all(p["time"] == pytest.approx(float(p["file"][10:19])) for p in listed(tmp_path / "out"))
 
 
 def test_near_duplicates_are_dropped_and_said(tmp_path, moving, recognizer):
@@ -82,10 +87,10 @@ def test_the_best_pictures_of_each_face(tmp_path, moving, recognizer):
     (report,) = frames([clip], tmp_path / "out", recognizer, options)
     (every,) = frames([clip], tmp_path / "all", recognizer, FrameOptions(every=0, near=-1))
     assert (report.kept, every.kept) == (4, 18)
-    (kept,), (whole,) = (list(read_manifest(tmp_path / n)) for n in ("out", "all"))
+    kept, whole = (listed(tmp_path / n) for n in ("out", "all"))
     for track in (1, 2):
-        best = sorted((p["quality"] for p in whole["pictures"] if p["track"] == track), reverse=True)[:2]
-        assert sorted((p["quality"] for p in kept["pictures"] if p["track"] == track), reverse=True) == best
+        best = sorted((p["quality"] for p in whole if p["track"] == track), reverse=True)[:2]
+        assert sorted((p["quality"] for p in kept if p["track"] == track), reverse=True) == best
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 4
 
 
@@ -164,3 +169,86 @@ def test_the_manifest_is_plain_json(tmp_path, moving, recognizer):
     list(frames([write(tmp_path / "a.mp4", moving[:2])], tmp_path / "out", recognizer))
     lines = (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()
     assert next(json.loads(line) for line in lines)["verb"] == "frames"
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_what_is_somebody_elses_stays_and_stops_the_run_before_it_begins(tmp_path, moving, recognizer, kind, fresh):
+    clips, out = [write(tmp_path / f"{name}.mp4", moving[:2]) for name in "ab"], tmp_path / "out"
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "mine.jpg").write_text("precious")
+    out.mkdir()
+    if kind == "folder":
+        (tmp_path / "else").rename(out / "b")
+    elif kind == "file":
+        (out / "b").write_text("precious")
+    else:
+        (out / "b").symlink_to(tmp_path / "else")
+    before = sorted(tmp_path.rglob("*"))
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match=r"out.b: "):
+            list(frames(clips, out, recognizer, fresh=fresh, dry_run=dry_run))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_video_that_cannot_be_read_removes_nothing(tmp_path, moving, recognizer):
+    clip, out = write(tmp_path / "a.mp4", moving[:2]), tmp_path / "out"
+    list(frames([clip], out, recognizer))
+    before = sorted(out.rglob("*.jpg"))
+    clip.write_bytes(b"no video")
+    assert [r.error for r in frames([clip], out, recognizer)] == [True]
+    assert sorted(out.rglob("*.jpg")) == before != []
+    write(clip, moving[:1])
+    assert [(r.error, r.kept) for r in frames([clip], out, recognizer, FrameOptions())] == [(False, 2)]
+    assert len(list(out.rglob("*.jpg"))) == 2
+
+
+def test_a_clip_that_breaks_down_leaves_no_folder_and_later_ones_of_its_name_are_safe(tmp_path, moving, monkeypatch):
+    clip, out, recognizer = write(tmp_path / "a.mp4", moving[:2]), tmp_path / "out", Recognizer("fast")
+
+    def broken(*_, **__):
+        raise InputError("mine")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mien.prepare.frames.aligned_crops", broken)
+        assert [r.problem for r in frames([clip], out, recognizer)] == ["mine"]
+    assert not (out / "a").exists()
+    (out / "a").mkdir()
+    (out / "a" / "mine.jpg").write_text("precious")
+    with pytest.raises(InputError, match="holds files that are not from here"):
+        list(frames([clip], out, recognizer))
+    assert (out / "a" / "mine.jpg").read_text() == "precious"
+
+
+def test_a_run_that_was_stopped_begins_its_clip_anew(tmp_path, moving, recognizer, monkeypatch):
+    clip, out = write(tmp_path / "a.mp4", moving[:2]), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("mien.prepare.frames._Writer.finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            list(frames([clip], out, recognizer))
+    (out / "a" / "face-0001" / "left.jpg").write_text("of the run that was stopped")
+    assert [r.kept for r in frames([clip], out, recognizer, fresh=True)] == [2]
+    assert len(list(out.rglob("*.jpg"))) == 2
+    assert [r.kept for r in frames([clip], out, recognizer, fresh=True)] == [2]
+
+
+def test_a_folder_of_a_manifest_from_before_is_known(tmp_path, moving, recognizer):
+    clip, out = write(tmp_path / "a.mp4", moving[:2]), tmp_path / "out"
+    list(frames([clip], out, recognizer))
+    head, *_, last = (out / "manifest.jsonl").read_text("utf-8").splitlines()
+    (out / "manifest.jsonl").write_text(f"{head}\n{last}\n", "utf-8")
+    write(clip, moving[:1])
+    assert [(r.before, r.kept) for r in frames([clip], out, recognizer)] == [(False, 2)]
+
+
+def test_long_lists_of_pictures_take_several_lines(tmp_path, moving, recognizer, monkeypatch):
+    monkeypatch.setattr("mien.prepare.frames._PICTURES", 3)
+    list(frames([write(tmp_path / "a.mp4", moving[:4])], tmp_path / "out", recognizer, FrameOptions(every=0, near=-1)))
+    lines = list(read_manifest(tmp_path / "out"))
+    assert [len(line.get("pictures", [])) for line in lines] == [0, 3, 3, 2, 0]
+    assert lines[-1]["kept"] == 8
+
+
+def test_the_folder_above_is_no_name_for_a_clip(tmp_path, recognizer):
+    (report,) = frames([tmp_path / "x" / ".."], tmp_path / "out", recognizer, dry_run=True)
+    assert report.error or report.folder == str(tmp_path / "out" / "clip")

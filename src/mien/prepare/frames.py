@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from mien.errors import InputError, MienError
 from mien.images import ARCFACE_112, aligned_crops, loose_crops, save
 from mien.images.fingerprint import bit_distance, fingerprint
 from mien.match import VERIFY_FMR, calibration_for
+from mien.prepare.frame_folders import OwnFolders, folder_for
 from mien.prepare.manifest import Manifest, done_before, stamp
 from mien.prepare.turning import clip_turns, turned
 from mien.quality import measure_quality
@@ -23,7 +23,7 @@ from mien.video import Tracker, Video
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mien.prepare.manifest import Entry
     from mien.recognizer import Recognizer
@@ -35,6 +35,7 @@ __all__ = ["ClipReport", "FrameOptions", "SampledBy", "frames"]
 SampledBy: TypeAlias = Literal["time", "motion", "quality"]
 """A frame every so often; only where something has moved since; or the best pictures of each face."""
 
+_PICTURES = 1000  # in a line of the manifest, which may not be of any length
 _THUMB = (32, 18)
 _MOVED = 4.0  # mean difference in grey levels of two small pictures, from which something has moved
 
@@ -132,7 +133,9 @@ def frames(
 ) -> Iterator[ClipReport]:
     """Take faces out of videos into `folder/CLIP/face-0001/00012.345s.jpg`; lazily, a report a video.
 
-    A manifest in `folder` tells of every picture. A run that was stopped goes on with the clip it was at.
+    A manifest in `folder` tells of every picture: of a clip, a line says that it was begun, then lines of decision
+    "kept" list `pictures`, and the line of decision "taken" is the clip's own. A run that was stopped goes on with the
+    clip it was at. Only folders that the manifest says were begun are ever written anew or removed.
 
     Args:
         videos: the files; two of one name get folders of their own.
@@ -143,32 +146,39 @@ def frames(
         dry_run: only tell which videos would be looked at; none is opened, nothing is written.
 
     Raises:
-        InputError: the folder cannot be used.
+        InputError: the folder cannot be used, or a clip's folder there is somebody else's.
         MissingExtraError: PyAV is not installed.
     """
     options = options or FrameOptions()
     target = Path(folder)
     settings = {**asdict(options), "model": str(recognizer.identity)}
+    clips = list(_clips(videos))
+    done = (lambda *_: False) if fresh else done_before(target, "frames", settings)
+    own = OwnFolders(target, fresh=fresh)
+    for clip in clips:  # before anything is written
+        if not clip.problem and not done(clip.key, clip.marks):
+            own.check(clip.place)
     if dry_run:
-        done = (lambda *_: False) if fresh else done_before(target, "frames", settings)
-        for clip in _clips(videos):
+        for clip in clips:
             before = not clip.problem and done(clip.key, clip.marks)
             yield _report(clip, target, before=before, todo=not before)
         return
     with Manifest(target, "frames", settings, fresh=fresh) as manifest:
-        for clip in _clips(videos):
+        own.keep(manifest, again=fresh)
+        for clip in clips:
             if clip.problem or manifest.done(clip.key, clip.marks):
                 yield _report(clip, target, before=True)
                 continue
-            place = target / clip.place
-            shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped
             try:
-                report, entry = _take(clip.path, place, recognizer, options)
+                report, pictures, entry = _take(clip, target, recognizer, options, own.begin)
             except MienError as error:
-                shutil.rmtree(place, ignore_errors=True)
+                own.give_up(clip.place)
                 yield ClipReport(str(clip.path), "", problem=str(error), error=True)
                 continue
-            manifest.add([{"source": clip.key, **clip.marks, "decision": "taken", **entry}])
+            parts = [pictures[i : i + _PICTURES] for i in range(0, len(pictures), _PICTURES)]
+            lines: list[Entry] = [{"decision": "kept", "folder": clip.place, "pictures": part} for part in parts]
+            manifest.add([*lines, {"source": clip.key, **clip.marks, "decision": "taken", **entry}])
+            own.finished()
             yield report
 
 
@@ -196,7 +206,7 @@ class _Clip(NamedTuple):
 def _clips(videos: Iterable[str | os.PathLike[str]]) -> Iterator[_Clip]:
     taken: set[str] = set()
     for path in map(Path, videos):
-        place = _folder_for(path, taken)
+        place = folder_for(path, taken)
         try:
             yield _Clip(path, place, stamp(path))
         except (OSError, ValueError) as error:
@@ -210,7 +220,11 @@ def _report(clip: _Clip, target: Path, *, before: bool, todo: bool = False) -> C
     return ClipReport(str(clip.path), str(target / clip.place), before=before, todo=todo)
 
 
-def _take(path: Path, folder: Path, recognizer: Recognizer, options: FrameOptions) -> tuple[ClipReport, Entry]:
+def _take(
+    clip: _Clip, target: Path, recognizer: Recognizer, options: FrameOptions, begin: Callable[[str], None]
+) -> tuple[ClipReport, list[Entry], Entry]:
+    """What is told of a clip, its pictures and the rest of its line; `begin` is called once it can be read."""
+    path, folder = clip.path, target / clip.place
     video = Video(path)
     turns = clip_turns(video, recognizer) if options.upright else 0
     try:
@@ -220,7 +234,7 @@ def _take(path: Path, folder: Path, recognizer: Recognizer, options: FrameOption
     tracker = Tracker(alike=alike, patience=max(1.0, 5 * options.every))
     writer = _Writer(folder, options)
     looked = count = 0
-    folder.mkdir(parents=True, exist_ok=True)
+    begin(clip.place)
     for frame, analysis in _analysed(video, recognizer, options, turns, writer):
         looked += 1
         count += len(analysis.faces)
@@ -233,12 +247,12 @@ def _take(path: Path, folder: Path, recognizer: Recognizer, options: FrameOption
         video.problem or "",
     )  # fmt: skip
     columns = ("file", "time", "track", "box", "score", "quality")
-    pictures = [{column: getattr(k, column) for column in columns} for k in kept]
+    pictures: list[Entry] = [{column: getattr(k, column) for column in columns} for k in kept]
     entry = {
         "folder": folder.name, "turns": turns, "frames": looked, "faces": count, "dropped": dict(writer.dropped),
-        "problem": video.problem, "pictures": pictures,
+        "problem": video.problem, "kept": len(pictures),
     }  # fmt: skip
-    return report, entry
+    return report, pictures, entry
 
 
 def _analysed(
@@ -326,13 +340,3 @@ class _Writer:
                 (self._folder / worst.file).unlink(missing_ok=True)
                 self._kept.remove(worst)
                 self.drop("there are better ones of this face")
-
-
-def _folder_for(path: Path, taken: set[str]) -> str:
-    """A folder name for a clip that no clip before it has."""
-    name, number = path.stem or "clip", 1
-    while name.casefold() in taken:
-        number += 1
-        name = f"{path.stem}~{number}"
-    taken.add(name.casefold())
-    return name
