@@ -193,8 +193,8 @@ class TestRecord:
         paint(tmp_path / "in" / "new.png", (3, 12))
         (tmp_path / "out" / "2.png").unlink()
         new = [a.source.name for a in crop(tmp_path / "in", tmp_path / "out", recognizer) if not a.before]
-        # A changed photo's crop is older than its line, not than the photo: an old time says nothing.
-        assert new == ["2.png", "new.png"]
+        assert new == ["1.png", "2.png", "new.png"]
+        assert who(tmp_path / "out" / "1.png") == 2  # whatever the time of the file that took the place of the first
 
     def test_a_photo_that_changed_is_cut_again(self, recognizer, tmp_path):
         photo = paint(tmp_path / "in" / "a.png", (1, 12))
@@ -211,6 +211,27 @@ class TestRecord:
             answers = list(crop(tmp_path / "in", tmp_path / "out", recognizer))
             assert [a.decision for a in answers if a.error] == ["failed"]
         assert len(list(read_manifest(tmp_path / "out"))) == 2
+
+    def test_a_crop_that_cannot_be_removed_is_not_told_of_as_new(self, recognizer, tmp_path, monkeypatch):
+        photo, crops = paint(tmp_path / "in" / "a.png", (1, 12)), tmp_path / "out"
+        list(crop(tmp_path / "in", crops, recognizer))
+        paint(photo, (2, 12))
+        os.utime(photo, (photo.stat().st_mtime + 10,) * 2)
+        unlink = os.unlink
+
+        def held(path, *more, **named):
+            if path == str(crops / "a.png"):
+                raise PermissionError(13, "in use", path)
+            unlink(path, *more, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", held)
+            with pytest.raises(InputError, match="in use"):
+                list(crop(tmp_path / "in", crops, recognizer))
+        assert list(crops.glob(".mien-*")) == []
+        assert len(list(read_manifest(crops))) == 1
+        (answer,) = crop(tmp_path / "in", crops, recognizer)
+        assert (answer.before, who(crops / "a.png")) == (False, 2)
 
     def test_other_options_are_refused(self, recognizer, tmp_path):
         paint(tmp_path / "in" / "a.png", (1, 12))
@@ -301,6 +322,14 @@ def test_links_in_a_circle_are_told_of_and_stop_nothing(recognizer, tmp_path):
     }
     assert "loop.png" in str(answers["loop.png"].error)
     assert f"{out / 'b'}: the folder cannot be made" in str(answers["c.png"].error)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_an_output_folder_that_is_a_link_in_a_circle(recognizer, tmp_path):
+    paint(tmp_path / "in" / "a.png", (1, 12))
+    (tmp_path / "out").symlink_to("out")
+    with pytest.raises(InputError, match="out"):
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")
@@ -516,6 +545,9 @@ class TestReview:
         with (tmp_path / "out" / "manifest.jsonl").open("a") as file:  # what a stranger may have added
             file.write('{"source":"x","crops":[{"file":"../precious.png","score":0.1},{"file":7},3]}\n')
             file.write('{"source":"y","crops":{"file":"3.png"}}\n')
+            for name in ("C:/precious.png", "C:precious.png", "..\\\\precious.png", "\\\\\\\\x\\\\y\\\\precious.png"):
+                file.write(f'{{"source":"z","crops":[{{"file":"{name}","score":0.1}}]}}\n')
+            file.write(f'{{"source":"z","crops":[{{"file":"precious.png","score":{10**400}}}]}}\n')
         page = sheet.write(tmp_path / "review.html").read_text("utf-8")
         assert page.count("data:image/jpeg") == page.count("confidence 0.90") == 5
         assert all(page.count(f">{name}.png<") == 1 for name in "0134")

@@ -158,3 +158,27 @@ def test_no_room_for_the_vectors(tmp_path, room_for):
         _Vectors(tmp_path / "v", 8, 0) as vectors,
     ):
         vectors.add([np.ones(8, np.float32)] * 3)
+
+
+def test_a_run_that_is_left_keeps_what_is_finished(model, recognizer, folder, tmp_path, monkeypatch):
+    from mien.cli.data_embed import embed
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mien.cli.data_embed.make_recognizer", lambda *_, **__: recognizer)
+    monkeypatch.setattr("mien.prepare.embed_folder._BATCH", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("mien.cli.data_embed.Counter.__getitem__", interrupted, raising=False)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            embed(folder, tmp_path / "a.npz")
+    # The traceback still holds every frame, so nobody but the verb itself can have let go of the folder.
+    assert caught.value.__traceback__ is not None
+    kept = len(list(read_manifest(tmp_path / "a.npz.state")))
+    assert kept >= 2
+    answers = list(embed_folder(folder, tmp_path / "a.npz", recognizer, pinned=_PINNED))
+    assert len(answers) == 5
+    assert sum(a.before for a in answers) >= 1
+
+
+_PINNED = {"detector": None, "min_face": None, "upright": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,7 +53,8 @@ def embed(
     before = 0
     without: list[str] = []
     errors: list[dict[str, str]] = []
-    with progress(len(photos), "Embedding faces") as advance:
+    # Closed at once when interrupted, for that saves what is finished.
+    with contextlib.closing(answers), progress(len(photos), "Embedding faces") as advance:
         for answer in answers:
             advance(1)
             count[answer.decision] += 1

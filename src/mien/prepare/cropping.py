@@ -147,11 +147,12 @@ def photos_to_crop(source: Path, target: Path) -> list[Path]:
         raise NotFoundError(f"{source}: no such file or folder")
     if not source.is_dir():
         return [source]
-    inside, outside = target.resolve(), source.resolve()
+    # `Path.resolve` raises for a link in a circle
+    inside, outside = Path(os.path.realpath(target)), Path(os.path.realpath(source))
     if inside == outside:
         raise InputError(f"{target}: is the folder of the photos; crops need another one")
     photos = list_images(source)
-    if inside.is_relative_to(outside):  # `Path.resolve` raises for a link in a circle
+    if inside.is_relative_to(outside):
         photos = [photo for photo in photos if not Path(os.path.realpath(photo)).is_relative_to(inside)]
     if not photos:
         raise InputError(f"{source}: no pictures in it; expected JPEG, PNG, WebP, HEIC, BMP, TIFF or GIF")

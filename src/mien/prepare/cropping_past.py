@@ -6,7 +6,10 @@ import hashlib
 import json
 import os
 import time
+from array import array
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from mien.errors import InputError
 from mien.prepare.manifest import NAME, read_manifest
@@ -26,7 +29,8 @@ class Past:
     """The decisions in a manifest. About 100 bytes a photo; used by one thread.
 
     A crop that no line tells of was there before the manifest: it is left alone, unless it is older than its photo or
-    than the moment from which everything was to be cut again.
+    than the moment from which everything was to be cut again. One of a photo that was cut before, as another file, is
+    looked at again whatever the new file's age.
 
     Args:
         folder: the output folder.
@@ -41,11 +45,15 @@ class Past:
         self._folder, self._first = folder, first
         self._cut: set[int] = set()
         self._other: dict[int, str] = {}
+        names = array("Q")
         self.since = time.time_ns() if fresh and folder.exists() else 0
         if not fresh and (folder / NAME).exists():
             self.since = _since(folder)
             for entry in read_manifest(folder):
                 self._learn(entry)
+                if entry.get("decision") == "cut":
+                    names.append(_hash(str(entry.get("source"))))
+        self._names = np.unique(np.frombuffer(names, np.uint64))  # eight bytes each
         self._new = not folder.exists()
 
     def __len__(self) -> int:
@@ -69,12 +77,19 @@ class Past:
             return None
         if key in self._cut:
             return "cut"
+        if self._ever_cut(photo.name):
+            return None
         oldest = max(photo.marks.get("modified", 0), self.since)
         return "there" if crop.st_mtime_ns >= oldest else None
 
     def failed_so(self, photo: Photo, error: str) -> bool:
         """Whether this photo failed in the same way before."""
         return self._other.get(_key(photo.name, photo.marks)) == f"failed: {error}"
+
+    def _ever_cut(self, name: str) -> bool:
+        key = np.uint64(_hash(name))
+        at = int(np.searchsorted(self._names, key))
+        return at < len(self._names) and bool(self._names[at] == key)
 
     def _learn(self, entry: Entry) -> None:
         marks: dict[str, int] = {name: entry[name] for name in ("size", "modified") if name in entry}
@@ -102,5 +117,9 @@ def _since(folder: Path) -> int:
 
 
 def _key(name: str, marks: dict[str, int]) -> int:
-    text = f"{name}\0{marks.get('size')}\0{marks.get('modified')}".encode("utf-8", "surrogatepass")
+    return _hash(f"{name}\0{marks.get('size')}\0{marks.get('modified')}")
+
+
+def _hash(words: str) -> int:
+    text = words.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")

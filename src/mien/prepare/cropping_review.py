@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mien.errors import InputError
@@ -153,13 +153,16 @@ def _recorded(entry: Entry, folder: Path) -> Iterable[_Shown]:
         file, score = (crop.get("file"), _number(crop.get("score"))) if isinstance(crop, dict) else (None, None)
         if not isinstance(file, str) or score is None or "\0" in file:
             continue
-        place = PurePosixPath(file)
-        if not place.is_absolute() and ".." not in place.parts:
+        place, read_there = PurePosixPath(file), PureWindowsPath(file)  # the page may be made there
+        if not (place.is_absolute() or read_there.anchor or ".." in {*place.parts, *read_there.parts}):
             yield _Shown(folder / place, str(entry.get("source")), score, _number(entry.get("similarity")))
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
 
 
 def _said(shown: _Shown) -> str:

@@ -195,9 +195,9 @@ class Writer:
         try:
             # What is to be replaced goes first, or a kill would leave it as if it were new.
             for place in [place for _, place in moves if place in self._old]:
-                self._old.discard(place)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place)  # noqa: PTH108
+                self._old.discard(place)  # not before: where it cannot be removed, nothing may be told of its successor
             self._manifest.add(draft.line for draft in pending if draft.line is not None)
             for hidden, place in moves:
                 os.replace(hidden, place)  # noqa: PTH105

@@ -23,7 +23,7 @@ from mien.prepare.manifest import NAME, Manifest, read_manifest, stamp, write_wh
 from mien.prepare.ray_pipeline import chunk_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from io import FileIO
 
     from mien.prepare.manifest import Entry
@@ -77,13 +77,14 @@ def embed_folder(
     pinned: Mapping[str, Any] | None = None,
     photos: Sequence[Path] | None = None,
     cluster: Cluster | None = None,
-) -> Iterator[EmbeddedPhoto]:
+) -> Generator[EmbeddedPhoto]:
     """Embed the main face of every photo of a folder into one file; lazily, an answer a photo.
 
     The file is written at the end, whole. N photos with a face, in the order of `list_images`, give: `embeddings`
     float32 (N, D), unit rows; `names` (N,), paths below the folder with forward slashes; `boxes` float32 (N, 4);
     `landmarks` float32 (N, 5, 2); `scores` float32 (N,), the detector's; `sha256` (N,) of the files; and `model`, the
-    model's identity. It is read by `numpy.load` without pickle.
+    model's identity. It is read by `numpy.load` without pickle. A run that is left early (its iterator is closed, an
+    error or Ctrl-C comes) brings to the disk what is finished, beside the file, and the next one goes on there.
 
     Args:
         folder: the photos.
