@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mien.errors import InputError
 from mien.train.config import DataConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["fitted", "shown"]
+__all__ = ["check_people", "fitted", "shown"]
 
 
 def shown(data: DataConfig, labels: NDArray[np.int64]) -> tuple[int, int]:
@@ -21,6 +22,22 @@ def shown(data: DataConfig, labels: NDArray[np.int64]) -> tuple[int, int]:
     counts = np.unique(labels, return_counts=True)[1]
     counts = counts[counts >= data.sampler.least]
     return len(counts), int(counts.sum())
+
+
+def check_people(data: DataConfig, people: int) -> None:
+    """Refuse a group of more people than the sampler shows.
+
+    Raises:
+        InputError: no group of pk can be filled.
+    """
+    chosen = data.sampler
+    needed = chosen.people or 2  # as many as there are, where no number is asked for
+    if chosen.name == "pk" and people < needed:
+        setting = "data.sampler.least" if chosen.least > 1 else "data.sampler.people"
+        raise InputError(
+            f"{setting}: a group takes {needed:,} people or more, and {people:,} have pictures enough (each "
+            f"{chosen.least:,} or more); take fewer, or give more pictures"
+        )
 
 
 def fitted(data: DataConfig, *, people: int, pictures: int, processes: int = 1) -> tuple[DataConfig, str]:

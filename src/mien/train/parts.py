@@ -17,7 +17,7 @@ from mien.errors import InputError, MienError
 from mien.images.augment import Augmentation
 from mien.models.session import available_cores
 from mien.train.backbones import Backbone, InputSpec, build, load_network, network_facts
-from mien.train.batch_size import fitted, shown
+from mien.train.batch_size import check_people, fitted, shown
 from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
 from mien.train.data import (
     PK,
@@ -167,8 +167,13 @@ def data_digest(data: TrainingSet) -> str:
 
 
 def fitted_config(config: TrainConfig, data: TrainingSet, processes: Processes, display: Display) -> TrainConfig:
-    """The config with a batch that the pictures can fill; it is told where that is a smaller one."""
+    """The config with a batch that the pictures can fill; it is told where that is a smaller one.
+
+    Raises:
+        InputError: fewer people are shown than a group takes.
+    """
     people, pictures = shown(config.data, data.labels)
+    check_people(config.data, people)
     settings, told = fitted(config.data, people=people, pictures=pictures, processes=processes.world)
     if told:
         display.say(told)

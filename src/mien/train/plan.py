@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mien.errors import InputError
 from mien.train.backbones import Backbone
-from mien.train.batch_size import fitted, shown
+from mien.train.batch_size import check_people, fitted, shown
 from mien.train.checks import check_settings
 from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch, virtual_each
@@ -111,6 +111,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     """
     people, pictures = len(np.unique(labels := _labels(config.data))), len(labels)
     seen = dict(zip(("people", "pictures"), shown(config.data, labels), strict=True))
+    check_people(config.data, seen["people"])
     settings, _ = fitted(config.data, **seen, processes=processes)
     config = replace(config, data=settings)
     classes = people * (1 + virtual_each(settings.virtual_people, people))

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[trai
 from mien.errors import InputError  # noqa: E402
 from mien.train.parts import made_network  # noqa: E402
 from mien.train.plan import planned, rows_of  # noqa: E402
+from mien.train.trainer import train  # noqa: E402
 
 
 def test_counts_are_those_of_the_network_and_the_classes(tiny) -> None:
@@ -59,6 +60,18 @@ def test_choices_change_the_plan_as_they_should(tiny) -> None:
     assert less.activations < 0.8 * plain.activations
     with pytest.raises(InputError, match="multiple of 5 processes"):
         planned(tiny(), processes=5)
+
+
+def test_groups_that_nobody_has_pictures_enough_for_are_refused_as_the_run_does(tiny, tmp_path) -> None:
+    pk = {"name": "pk", "each": 2}
+    assert planned(tiny(data={"sampler": {**pk, "least": 8}})).batch == 12
+    for sampler, told in (
+        ({**pk, "least": 9}, "data.sampler.least: a group takes 2 people or more, and 0 have .*each 9 or more"),
+        ({**pk, "people": 7}, "data.sampler.people: a group takes 7 people or more, and 6 have"),
+    ):
+        for start in (planned, lambda config: train(config, tmp_path / "run", resume=False)):
+            with pytest.raises(InputError, match=told):
+                start(tiny(data={"sampler": sampler}))
 
 
 def test_activations_of_a_plain_net_are_the_tensors_that_backward_needs(tiny, monkeypatch) -> None:
