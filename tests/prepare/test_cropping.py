@@ -238,6 +238,10 @@ class TestRecord:
         list(crop(tmp_path / "in", tmp_path / "out", recognizer))
         with pytest.raises(InputError, match="size was None"):
             list(crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(size=(50, 50))))
+        with pytest.raises(InputError, match="size was None"):
+            list(crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(size=(50, 50)), dry_run=True))
+        anew = crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(size=(50, 50)), fresh=True, dry_run=True)
+        assert [a.decision for a in anew] == ["to do"]
         (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(size=(50, 50)), fresh=True)
         assert answer.crops[0].size == (50, 50)
 

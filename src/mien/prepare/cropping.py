@@ -19,7 +19,7 @@ from mien.prepare.cropping_folder import BLOCK, chosen_by_folder
 from mien.prepare.cropping_options import Choice, CropOptions
 from mien.prepare.cropping_past import Past
 from mien.prepare.cropping_writing import Crop, Cropped, Writer
-from mien.prepare.manifest import Manifest
+from mien.prepare.manifest import Manifest, check_head
 from mien.prepare.places import Naming, Shelter
 from mien.prepare.ray_pipeline import chunk_for
 
@@ -68,7 +68,7 @@ def crop(
         threshold: least similarity to the person, -1 to 1; by default what the model's calibration gives for
             `VERIFY_FMR`.
         fresh: cut everything again.
-        dry_run: only tell what would be done; no photo is opened, nothing written.
+        dry_run: only tell what would be done; no photo of the folder is opened, nothing written.
         pinned: what else decides the result, such as the detector's name: a run with other values is refused.
         photos: the photos of the folder, where the caller has listed them.
         cluster: where to work instead of this machine; see `mien.prepare.ray_pipeline`.
@@ -96,11 +96,6 @@ def crop(
     numbered = options.choose == "all"
     past = Past(output, "~1" if numbered else "", fresh=fresh)
     standing = _Standing(photos, root, past, by_folder=match_folder)
-    if dry_run:
-        yield from standing.answers()
-        yield from (Cropped(photo.path, "to do") for photo in standing.photos() if photo.todo)
-        return
-    reference = _reference(recognizer, person) if person else None
     if person and threshold is None:
         threshold = calibration_for(recognizer.identity).threshold(fmr=VERIFY_FMR)
     elif match_folder and threshold is None:
@@ -114,6 +109,13 @@ def crop(
         "since": past.since,
         **(pinned or {}),
     }
+    if dry_run:
+        if not fresh:
+            check_head(output, "crop", settings)
+        yield from standing.answers()
+        yield from (Cropped(photo.path, "to do") for photo in standing.photos() if photo.todo)
+        return
+    reference = _reference(recognizer, person) if person else None
     cutter = Cutter(options=options, person=reference, threshold=threshold or 0.0, candidates=match_folder)
     with Manifest(output, "crop", settings, fresh=fresh) as manifest:
         writer = Writer(output, manifest, shelter, past, numbered=numbered)

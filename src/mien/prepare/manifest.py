@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = [
     "Line",
     "Manifest",
     "as_json",
+    "check_head",
     "done_before",
     "line_of",
     "marks_of",
@@ -203,6 +205,24 @@ def done_before(folder: Path, verb: str, settings: Mapping[str, Any]) -> Callabl
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     return lambda source, marks: _key(source, marks.get("size"), marks.get("modified")) in seen
+
+
+def check_head(folder: Path, verb: str, settings: Mapping[str, Any]) -> None:
+    """As `done_before`, by the first line alone: for those who read the others in their own way.
+
+    Raises:
+        InputError: another verb or other settings made the folder, or the manifest cannot be read.
+    """
+    path = folder / NAME
+    head = {"mien_manifest": _VERSION, "verb": verb, "settings": dict(settings)}
+    try:
+        with path.open("rb") as file:
+            for line in itertools.islice(_whole_lines(file, path), 1):
+                _same_head(_parsed(line, path, 1), json.loads(json.dumps(head)), path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _read(path: Path, head: Mapping[str, Any]) -> tuple[set[int], int]:
