@@ -46,7 +46,6 @@ Preset: TypeAlias = Literal["fast", "accurate"]
 
 Evening: TypeAlias = Literal["gamma", "clahe", "self-quotient"]
 """How the light of an aligned face is evened out, in training and in use: see `mien.images.augment.evened`."""
-
 EVENINGS: Final[tuple[Evening, ...]] = get_args(Evening)
 
 
@@ -175,9 +174,8 @@ class Faces:
     def main(self, size: tuple[int, int]) -> int:
         """Index of the face a portrait is of: large and near the middle of a picture of `size` (width, height).
 
-        The rule trades area against the squared distance of the face from the picture's centre, so that a passer-by at
-        the edge does not win by a few pixels. The weight of the distance was chosen on LFW View 1,
-        where the person a picture is named after stands in the middle. Raises ValueError when there is no face.
+        Area is weighed against the squared distance from the picture's centre, so that a passer-by at the edge does not
+        win by a few pixels; by how much was chosen on LFW View 1. Raises ValueError when there is no face.
         """
         if not len(self):
             raise ValueError("Faces.main: there is no face")
@@ -307,7 +305,7 @@ class Verification:
         fmr: the false match rate the threshold stands for; None when the caller gave the threshold.
         face_a, face_b: the faces that were compared.
         faces_in_a, faces_in_b: how many faces each picture held.
-        provisional: whether the calibration behind the threshold is provisional; False when the caller gave it.
+        provisional: whether the threshold's calibration is; False when the caller gave the threshold.
     """
 
     matched: bool
@@ -343,7 +341,7 @@ class Subject:
     name: str
     faces: int
     created: float
-    pictures: tuple[str, ...] = field(default=())
+    pictures: tuple[str, ...] = ()
     external_id: str | None = None
     told: str = "person"
     groups: tuple[str, ...] = ()
