@@ -204,29 +204,6 @@ class TestRecord:
         (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer)
         assert (answer.before, who(tmp_path / "out" / "a.png")) == (False, 2)
 
-    def test_crops_of_faces_that_a_photo_has_no_longer_go(self, recognizer, tmp_path):
-        options, out = CropOptions(choose="all"), tmp_path / "out"
-
-        def cut(time, *people):
-            os.utime(paint(tmp_path / "in" / "a.png", *people), (time, time))
-            list(crop(tmp_path / "in", out, recognizer, options))
-            return sorted(p.name for p in out.glob("*.png"))
-
-        assert cut(1e9, (1, 12), (2, 12), (3, 10)) == ["a~1.png", "a~2.png", "a~3.png"]
-        (out / "a~4.png").write_bytes(b"mine")
-        assert cut(2e9, (1, 12)) == ["a~1.png", "a~4.png"]
-        (out / "a~2.png").write_bytes(b"mine")  # no line tells of it any more
-        assert cut(3e9, None) == ["a~2.png", "a~4.png"]
-        assert cut(4e9, (1, 12), (2, 12)) == ["a~1.png", "a~2.png", "a~4.png"]
-
-    def test_the_crop_of_a_photo_without_a_face_now_goes(self, recognizer, tmp_path):
-        photo = paint(tmp_path / "in" / "a.png", (1, 12))
-        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
-        paint(photo, None)
-        os.utime(photo, (1e9, 1e9))
-        assert [a.decision for a in crop(tmp_path / "in", tmp_path / "out", recognizer)] == ["no face"]
-        assert list((tmp_path / "out").glob("*.png")) == []
-
     def test_photos_that_failed_are_tried_again_but_written_down_once(self, recognizer, tmp_path):
         paint(tmp_path / "in" / "a.png", (1, 12))
         (tmp_path / "in" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n no")

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Past"]
 
 _LONGEST_HEAD: Final = 1 << 20
-_MOST: Final = (1 << 16) - 1  # crops of a photo that are counted
 
 
 class Past:
@@ -46,19 +45,15 @@ class Past:
         self._folder, self._first = folder, first
         self._cut: set[int] = set()
         self._other: dict[int, str] = {}
-        names, counts = array("Q"), array("H")
+        names = array("Q")
         self.since = time.time_ns() if fresh and folder.exists() else 0
         if not fresh and (folder / NAME).exists():
             self.since = _since(folder)
             for entry in read_manifest(folder):
                 self._learn(entry)
-                if entry.get("decision") not in ("failed", "there"):
-                    crops = entry.get("crops")
+                if entry.get("decision") == "cut":
                     names.append(_hash(str(entry.get("source"))))
-                    counts.append(min(len(crops), _MOST) if isinstance(crops, list) else 0)
-        # Ten bytes each; of several lines the last counts.
-        self._names, last = np.unique(np.frombuffer(names, np.uint64)[::-1], return_index=True)
-        self._counts = np.frombuffer(counts, np.uint16)[::-1][last]
+        self._names = np.unique(np.frombuffer(names, np.uint64))  # eight bytes each
         self._new = not folder.exists()
 
     def __len__(self) -> int:
@@ -82,7 +77,7 @@ class Past:
             return None
         if key in self._cut:
             return "cut"
-        if self.crops_of(photo):
+        if self._ever_cut(photo.name):
             return None
         oldest = max(photo.marks.get("modified", 0), self.since)
         return "there" if crop.st_mtime_ns >= oldest else None
@@ -91,11 +86,10 @@ class Past:
         """Whether this photo failed in the same way before."""
         return self._other.get(_key(photo.name, photo.marks)) == f"failed: {error}"
 
-    def crops_of(self, photo: Photo) -> int:
-        """How many crops the manifest tells of for a photo of this name, whatever file it was."""
-        key = np.uint64(_hash(photo.name))
+    def _ever_cut(self, name: str) -> bool:
+        key = np.uint64(_hash(name))
         at = int(np.searchsorted(self._names, key))
-        return int(self._counts[at]) if at < len(self._names) and self._names[at] == key else 0
+        return at < len(self._names) and bool(self._names[at] == key)
 
     def _learn(self, entry: Entry) -> None:
         marks: dict[str, int] = {name: entry[name] for name in ("size", "modified") if name in entry}

@@ -87,13 +87,11 @@ class Draft:
         cropped: what will be told of it.
         line: what the manifest will say; None where it has said it.
         moves: hidden name and place of each crop, in the order in which they get their names.
-        surplus: crops of the photo as it was before, which go.
     """
 
     cropped: Cropped
     line: Line | None
     moves: tuple[tuple[str, str], ...] = ()
-    surplus: tuple[str, ...] = ()
 
 
 class Writer:
@@ -167,23 +165,7 @@ class Writer:
         records = [_record(file, crop) for file, crop in zip(files, crops, strict=True)]
         line = line_of(entry, crops=f"[{','.join(records)}]") if crops else line_of(entry)
         # The first crop last: while it has no name, the photo is not done.
-        cropped = Cropped(piece.photo.path, decision, faces=piece.found, crops=crops)
-        return Draft(cropped, line, tuple(moves[::-1]), self._surplus(piece.photo, len(crops)))
-
-    def _surplus(self, photo: Photo, count: int) -> tuple[str, ...]:
-        """The places of crops that the manifest tells of, beyond the first `count`, as far as they may be removed."""
-        before = self._past.crops_of(photo)
-        if before <= count:
-            return ()
-        files = [photo.numbered(f"~{i + 1}") for i in range(count, before)] if self._numbered else [photo.place]
-        places = [os.path.join(self._folder, file) for file in files]  # noqa: PTH118
-        found = []
-        with self._lock:
-            for place in places:
-                with contextlib.suppress(MienError):
-                    if self._shelter.open(place):
-                        found.append(place)
-        return tuple(found)
+        return Draft(Cropped(piece.photo.path, decision, faces=piece.found, crops=crops), line, tuple(moves[::-1]))
 
     def _failed(self, piece: Piece, error: MienError) -> Draft:
         reason = str(getattr(error, "reason", error))
@@ -212,8 +194,7 @@ class Writer:
         moves = [move for draft in pending for move in draft.moves]
         try:
             # What is to be replaced goes first, or a kill would leave it as if it were new.
-            surplus = [place for draft in pending for place in draft.surplus]
-            for place in [*surplus, *(place for _, place in moves if place in self._old)]:
+            for place in [place for _, place in moves if place in self._old]:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place)  # noqa: PTH108
                 self._old.discard(place)  # not before: where it cannot be removed, nothing may be told of its successor
