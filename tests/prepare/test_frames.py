@@ -252,3 +252,18 @@ def test_long_lists_of_pictures_take_several_lines(tmp_path, moving, recognizer,
 def test_the_folder_above_is_no_name_for_a_clip(tmp_path, recognizer):
     (report,) = frames([tmp_path / "x" / ".."], tmp_path / "out", recognizer, dry_run=True)
     assert report.error or report.folder == str(tmp_path / "out" / "clip")
+
+
+def test_faces_of_another_video_of_that_name_stay(tmp_path, moving, recognizer):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "B").mkdir()
+    first, second = write(tmp_path / "A" / "a.mp4", moving[:2]), write(tmp_path / "B" / "a.mp4", moving[:4])
+    out = tmp_path / "out"
+    list(frames([first], out, recognizer))
+    before = sorted(out.rglob("*.jpg"))
+    with pytest.raises(InputError, match="another video"):
+        list(frames([second], out, recognizer))
+    assert before
+    assert sorted(out.rglob("*.jpg")) == before
+    (tmp_path / "A" / "a.mp4").rename(tmp_path / "a.mp4")  # the same video, elsewhere now
+    assert [report.problem for report in frames([tmp_path / "a.mp4"], out, recognizer)] == [""]

@@ -12,7 +12,7 @@ from mien.prepare.manifest import NAME, read_manifest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mien.prepare.manifest import Manifest
+    from mien.prepare.manifest import Entry, Manifest
 
 __all__ = ["OwnFolders", "folder_for"]
 
@@ -35,16 +35,21 @@ class OwnFolders:
     def __init__(self, target: Path, *, fresh: bool) -> None:
         self._target = target
         self._begun: set[str] = set()
+        self._owners: dict[str, Entry] = {}  # folder -> the line of the video whose faces are in it
+        self._fresh = fresh
         self._now: str | None = None
         if (target / NAME).exists():
             with contextlib.suppress(InputError) if fresh else contextlib.nullcontext():
                 for entry in read_manifest(target):
-                    self._learn(entry.get("decision"), entry.get("folder"))
+                    self._learn(entry)
 
-    def _learn(self, decision: object, folder: object) -> None:
+    def _learn(self, entry: Entry) -> None:
+        decision, folder = entry.get("decision"), entry.get("folder")
         if isinstance(folder, str):
             if decision in ("begun", "taken"):
                 self._begun.add(folder)
+            if decision == "taken":
+                self._owners[folder] = entry
             elif decision == "given up":
                 self._begun.discard(folder)
 
@@ -54,9 +59,20 @@ class OwnFolders:
         if again and self._begun:
             manifest.add([{"decision": "begun", "folder": folder} for folder in sorted(self._begun)])
 
-    def check(self, folder: str) -> None:
-        """Raises InputError where a folder is not ours, or a link, which may lead anywhere."""
+    def check(self, folder: str, video: Entry | None = None) -> None:
+        """Raises InputError where a folder is not ours, a link, which may lead anywhere, or another video's.
+
+        A video is known by its `source`, or by its size and time. Begun anew, a folder goes to whoever asks for it.
+        """
         place = self._target / folder
+        owner = self._owners.get(folder)
+        if video is not None and owner is not None and not self._fresh:
+            same = owner.get("source") == video["source"]
+            same = same or all(owner.get(mark) == video[mark] for mark in ("size", "modified"))
+            if not same:
+                raise InputError(
+                    f"{place}: holds the faces of another video ({owner.get('source')}); choose another folder"
+                )
         try:
             if place.is_symlink() or (place.exists() and not place.is_dir()):
                 raise InputError(f"{place}: expected a place for a folder; choose another folder, or move it away")

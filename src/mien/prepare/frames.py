@@ -157,7 +157,7 @@ def frames(
     own = OwnFolders(target, fresh=fresh)
     for clip in clips:  # before anything is written
         if not clip.problem and not done(clip.key, clip.marks):
-            own.check(clip.place)
+            own.check(clip.place, {"source": clip.key, **clip.marks})
     if dry_run:
         for clip in clips:
             before = not clip.problem and done(clip.key, clip.marks)

@@ -201,7 +201,8 @@ def _take_back(target: Path, made: Mapping[str, Any]) -> None:
 def _to_take_back(target: Path, made: Mapping[str, Any]) -> list[Path]:
     """What the manifest's run placed. Raises InputError where it was changed, or files of others lie there."""
     source = Path(str(made.get("source", "")))
-    placed = [path for entry in read_manifest(target) if (path := _placed(target, source, entry)) is not None]
+    last = {entry["to"]: entry for entry in read_manifest(target) if "to" in entry}  # of several lines the last counts
+    placed = [path for entry in last.values() if (path := _placed(target, source, entry)) is not None]
     if made.get("place") != "list":
         own = {*placed, target / NAME, target / _LOCK}
         for folder, folders, files in os.walk(target):

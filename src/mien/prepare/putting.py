@@ -92,7 +92,7 @@ def put_picture(source: Path, place_at: Path, how: Putting) -> bool:
     place_at.parent.mkdir(parents=True, exist_ok=True)
     if how == "link":
         try:
-            os.link(source, place_at)
+            os.link(os.path.realpath(source), place_at)  # the picture, not a link to it
         except OSError as error:
             raise InputError(f"{place_at}: no hard link can be made ({error.strerror}); copy instead") from error
         return False

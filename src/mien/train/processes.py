@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -115,8 +116,11 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     try:
         if dist.is_initialized() and dist.get_world_size() > 1:
             yield Processes(dist.get_rank(), dist.get_world_size(), where, dist.group.WORLD)
+            if ours:
+                dist.barrier()  # nobody leaves while another still listens
         else:
             yield Processes(0, 1, where)
     finally:
         if ours:
+            gc.collect()  # what still holds the group, in cycles, would end it as the process ends, and abort that
             dist.destroy_process_group()

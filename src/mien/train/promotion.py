@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,7 +252,7 @@ def trained_on(run: Path, folder: Path) -> str:
             return ""
         try:
             for path in paths:
-                for place in map(Path.resolve, RunFolder(run).given(path)):
+                for place in (Path(os.path.realpath(at)) for at in RunFolder(run).given(path)):
                     if place == faces or faces.is_relative_to(place) or place.is_relative_to(faces):
                         return path
             if not weights:

@@ -5,6 +5,7 @@ JOBS.json: a list of {"config", "folder", "stop" (steps or null), "sleep" (secon
 
 from __future__ import annotations
 
+import gc
 import json
 import runpy
 import sys
@@ -42,7 +43,9 @@ def main() -> None:
 
         Stepper.apply = slowly
         trainer.train(TrainConfig.from_dict(job["config"]), job["folder"])
-    if world > 1:
+    if world > 1:  # as `joined` leaves a group
+        dist.barrier()
+        gc.collect()
         dist.destroy_process_group()
 
 

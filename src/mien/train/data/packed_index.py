@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -40,9 +41,9 @@ def packed_files(path: Path) -> list[Path]:
     """The file, or its shards (NAME-00000.tar, ... for NAME.tar). Raises NotFoundError."""
     if path.exists():
         return [path]
-    stem = f"{path.stem}-"
+    shard = re.compile(re.escape(path.stem) + r"-\d+(-of-\d+)?" + re.escape(path.suffix))
     try:
-        shards = [p for p in path.parent.iterdir() if p.name.startswith(stem) and p.suffix == path.suffix]
+        shards = [p for p in path.parent.iterdir() if shard.fullmatch(p.name)]
     except OSError:
         shards = []
     if not shards:
