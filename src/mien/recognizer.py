@@ -93,6 +93,13 @@ class Recognizer:
             ready = next(iter(self._embedders.values()), None) or self._embedder(self._workers)
             return ready.identity
 
+    @property
+    def detector_name(self) -> str:
+        """The model that finds the faces."""
+        with self._lock:
+            ready = next(iter(self._detectors.values()), None) or self._detector(self._workers)
+            return ready.name
+
     def detect(self, image: Any) -> Faces:  # noqa: ANN401 - see `mien.images.decode`
         """The faces of one picture, largest first. Raises ImageError when it cannot be read."""
         return _only(self.analyze([image], embed=False)).faces

@@ -162,6 +162,37 @@ class TestAgain:
         assert "3 done before" in answer.out
 
 
+class TestAnotherFolder:
+    def test_no_crop_takes_the_place_of_another_folder_s(self, run, people, paint, tmp_path):
+        other = paint(tmp_path / "other" / "Ada Lovelace" / "1.png")
+        other.write_bytes(other.read_bytes() + b" ")  # another photo
+        run("crop", people, tmp_path / "out")
+        before = tree(tmp_path / "out")
+        for more in ([], ["--dry-run"]):
+            answer = run("crop", tmp_path / "other", tmp_path / "out", *more)
+            assert (answer.code, tree(tmp_path / "out")) == (2, before)
+            for word in (
+                other,
+                tmp_path / "out" / "Ada Lovelace" / "1.png",
+                people / "Ada Lovelace" / "1.png",
+                "--moved",
+            ):
+                assert str(word) in answer.err
+        assert run("crop", tmp_path / "other", tmp_path / "out", "--moved").code == 0
+
+    def test_a_folder_that_has_moved_goes_on(self, run, people, tmp_path):
+        run("crop", people, tmp_path / "out")
+        people.rename(tmp_path / "moved")
+        answer = run("crop", tmp_path / "moved", tmp_path / "out", "--review", tmp_path / "sheet.html")
+        assert (answer.code, "3 done before" in answer.out) == (0, True)
+        assert (tmp_path / "sheet.html").exists()
+
+    def test_moved_means_nothing_where_all_is_forgotten(self, run, people, tmp_path):
+        answer = run("crop", people, tmp_path / "out", "--moved", "--overwrite")
+        assert answer.code == 2
+        assert "--moved: means nothing with --overwrite" in answer.err
+
+
 class TestNames:
     def test_that_some_file_systems_take_for_one_do_not_meet(self, run, paint, tmp_path):
         for name in ("a.png", "A.png", "\u00e9t\u00e9.png", "e\u0301te\u0301.png"):

@@ -88,6 +88,9 @@ def test_overlap_and_merge(squares, run, people, paint, tmp_path):
     found = run("data", "overlap", people, tmp_path / "b", "--json", "--people-only")
     assert found.code == 1, found.err
     assert [(p["a"], p["b"], p["by"]) for p in json.loads(found.out)["people"]] == [("Bo", "BO", "name and face")]
+    would = json.loads(run("data", "overlap", people, tmp_path / "b", "--dry-run", "--json").out)
+    assert would["sets"][1] == {"people": 2, "pictures": 10}
+    assert "10 pictures of 2 people" in run("data", "overlap", people, tmp_path / "b", "--dry-run").out
     done = run("data", "merge", people, tmp_path / "b", tmp_path / "all", "--json")
     assert done.code == 0, done.err
     assert sorted(p.name for p in (tmp_path / "all").iterdir() if p.is_dir()) == ["<b>Ada", "Bo", "Di", "Fay", "张伟"]

@@ -7,7 +7,6 @@ from PIL import Image
 
 from mien.errors import InputError, NoFaceError, NotFoundError
 from mien.images import decode
-from mien.match import Calibration, OperatingPoint, ScoreSpread
 from mien.prepare import cropping_cut
 from mien.prepare.cropping import CropOptions, crop
 from mien.prepare.cropping_cut import Cutter, central
@@ -16,78 +15,7 @@ from mien.prepare.cropping_review import Review
 from mien.prepare.cropping_writing import Writer, _hidden
 from mien.prepare.manifest import read_manifest
 from mien.recognizer import Recognizer
-from mien.types import Faces, ModelIdentity
-
-SIDE = 24  # a picture is a row of cells; a face is a coloured square: red is who, its size is green
-POINTS = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)
-
-
-class Squares:
-    """A detector and an embedder whose answers are known."""
-
-    name = "squares"
-    identity = ModelIdentity("squares", "fast", "cd" * 32, 64)
-
-    def __init__(self):
-        self.looked_at = 0
-
-    def detect(self, images):
-        self.looked_at += len(images)
-        return [self._one(image) for image in images]
-
-    def _one(self, image):
-        boxes = []
-        for left in range(0, image.shape[1], SIDE):
-            person, size = (int(v) for v in image[SIDE // 2, left + SIDE // 2, :2])
-            if person:
-                at, edge = (SIDE - size) / 2, (SIDE + size) / 2
-                boxes.append((left + at, at, left + edge, edge))
-        if not boxes:
-            return Faces.none()
-        array = np.array(boxes, np.float32)
-        sides = array[:, None, 2:] - array[:, None, :2]
-        return Faces(array, np.full(len(array), 0.9), array[:, None, :2] + POINTS * sides).largest_first()
-
-    def chips(self, image, faces):
-        centres = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2).astype(int)
-        return np.stack([image[y, x] for x, y in centres])[:, None, None, None, :]
-
-    def embed(self, chips):
-        return np.eye(64, dtype=np.float32)[chips[:, 0, 0, 0, 0]]
-
-
-@pytest.fixture
-def model():
-    return Squares()
-
-
-@pytest.fixture
-def recognizer(model, monkeypatch):
-    point = OperatingPoint(1e-3, 0.5, 0.99, supported=True)
-    calibration = Calibration(
-        model="squares", preset="fast", sha256="cd" * 32, provisional=True, made_on="squares", date="2026-01-31",
-        genuine=ScoreSpread(100, 0.9, 0.1), impostor=ScoreSpread(10_000, 0.0, 0.1), table=(point,),
-    )  # fmt: skip
-    monkeypatch.setattr("mien.prepare.cropping.calibration_for", lambda _: calibration)
-    return Recognizer(detector=model, embedder=model, workers=2)
-
-
-def paint(path: Path, *people: tuple[int, int] | None) -> Path:
-    """People as (who, size of the square), None for an empty cell."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.zeros((SIDE, SIDE * max(1, len(people)), 3), np.uint8)
-    for i, who in enumerate(people):
-        if who:
-            person, size = who
-            low = (SIDE - size) // 2
-            pixels[low : low + size, SIDE * i + low : SIDE * i + low + size] = (person, size, 255)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def who(path: Path) -> int:
-    pixels = decode(path).pixels
-    return int(pixels[pixels.shape[0] // 2, pixels.shape[1] // 2, 0])
+from mien.types import Faces
 
 
 def decisions(folder: Path) -> dict[str, str]:
@@ -95,7 +23,7 @@ def decisions(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("choose", "expected"), [("main", 2), ("largest", 3), ("central", 1)])
-def test_which_face(recognizer, tmp_path, choose, expected):
+def test_which_face(recognizer, tmp_path, choose, expected, paint, who):
     # 1 is small and nearest to the middle, 2 a little farther and larger, 3 the largest but at the edge.
     photo = paint(tmp_path / "in" / "a.png", (3, 18), (1, 4), (2, 16), None)
     pixels = decode(photo).pixels[:, :94]
@@ -111,7 +39,7 @@ def test_central_prefers_the_larger_of_two_as_near():
 
 
 class TestPerson:
-    def test_the_face_of_the_person_is_cut_and_photos_without_are_named(self, recognizer, tmp_path):
+    def test_the_face_of_the_person_is_cut_and_photos_without_are_named(self, recognizer, tmp_path, paint, who):
         wanted = paint(tmp_path / "wanted.png", (7, 12))
         paint(tmp_path / "in" / "a.png", (3, 18), (7, 10))
         paint(tmp_path / "in" / "b.png", (3, 18))
@@ -121,13 +49,13 @@ class TestPerson:
         assert answers["a.png"].crops[0].similarity == pytest.approx(1)
         assert [answers[n].decision for n in ("b.png", "c.png")] == ["not the person", "no face"]
 
-    def test_several_photos_of_the_person(self, recognizer, tmp_path):
+    def test_several_photos_of_the_person(self, recognizer, tmp_path, paint, who):
         person = [paint(tmp_path / f"{i}.png", (i, 12)) for i in (7, 8)]
         paint(tmp_path / "in" / "a.png", (3, 18), (8, 10))
         (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer, person=person)
         assert who(answer.crops[0].file) == 8
 
-    def test_a_photo_of_nobody_is_refused(self, recognizer, tmp_path):
+    def test_a_photo_of_nobody_is_refused(self, recognizer, tmp_path, paint):
         paint(tmp_path / "in" / "a.png", (3, 18))
         with pytest.raises(NoFaceError, match="nobody"):
             list(crop(tmp_path / "in", tmp_path / "out", recognizer, person=[paint(tmp_path / "nobody.png", None)]))
@@ -136,20 +64,20 @@ class TestPerson:
 
 class TestFolder:
     @pytest.fixture
-    def folder(self, tmp_path):
+    def folder(self, tmp_path, paint):
         for i in range(6):  # 7 is in all photos, always the smaller; a new neighbour each time
             paint(tmp_path / "in" / "ada" / f"{i}.png", (20 + i, 18), (7, 10))
         paint(tmp_path / "in" / "ada" / "stranger.png", (50, 18))
         paint(tmp_path / "in" / "bob" / "0.png", (9, 8), (10, 16))
         return tmp_path / "in"
 
-    def test_whom_the_folder_is_of(self, recognizer, folder, tmp_path):
+    def test_whom_the_folder_is_of(self, recognizer, folder, tmp_path, who):
         answers = list(crop(folder, tmp_path / "out", recognizer, match_folder=True))
         cut = {a.source.relative_to(folder).as_posix(): who(a.crops[0].file) for a in answers if a.crops}
         assert cut == {**{f"ada/{i}.png": 7 for i in range(6)}, "bob/0.png": 10}
         assert decisions(tmp_path / "out")["ada/stranger.png"] == "like nobody else in the folder"
 
-    def test_a_new_photo_is_compared_with_those_done_before(self, recognizer, folder, tmp_path):
+    def test_a_new_photo_is_compared_with_those_done_before(self, recognizer, folder, tmp_path, paint, who):
         list(crop(folder, tmp_path / "out", recognizer, match_folder=True))
         paint(folder / "ada" / "new.png", (60, 18), (7, 10))
         new = [a for a in crop(folder, tmp_path / "out", recognizer, match_folder=True) if not a.before]
@@ -167,7 +95,7 @@ class TestFolder:
 
 
 class TestRecord:
-    def test_every_photo_has_its_line(self, recognizer, tmp_path):
+    def test_every_photo_has_its_line(self, recognizer, tmp_path, paint):
         photo = paint(tmp_path / "in" / "张伟" / "é.png", (1, 12), None)
         paint(tmp_path / "in" / "wall.png", None)
         (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
@@ -181,7 +109,7 @@ class TestRecord:
         assert len(record["landmarks"]) == 5
         assert "broken" not in lines["broken.png"]["error"]
 
-    def test_only_what_is_new_is_looked_at(self, model, recognizer, tmp_path):
+    def test_only_what_is_new_is_looked_at(self, model, recognizer, tmp_path, paint, who):
         photos = [paint(tmp_path / "in" / f"{i}.png", (1, 12) if i else None) for i in range(5)]
         list(crop(tmp_path / "in", tmp_path / "out", recognizer))
         model.looked_at = 0
@@ -196,7 +124,7 @@ class TestRecord:
         assert new == ["1.png", "2.png", "new.png"]
         assert who(tmp_path / "out" / "1.png") == 2  # whatever the time of the file that took the place of the first
 
-    def test_a_photo_that_changed_is_cut_again(self, recognizer, tmp_path):
+    def test_a_photo_that_changed_is_cut_again(self, recognizer, tmp_path, paint, who):
         photo = paint(tmp_path / "in" / "a.png", (1, 12))
         list(crop(tmp_path / "in", tmp_path / "out", recognizer))
         paint(photo, (2, 12))
@@ -204,7 +132,30 @@ class TestRecord:
         (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer)
         assert (answer.before, who(tmp_path / "out" / "a.png")) == (False, 2)
 
-    def test_photos_that_failed_are_tried_again_but_written_down_once(self, recognizer, tmp_path):
+    @pytest.mark.parametrize("later", [(2, 12), None])
+    def test_a_photo_that_is_as_it_was_earlier_is_cut_again(self, recognizer, tmp_path, paint, who, later):
+        photo, times = tmp_path / "in" / "a.png", {(1, 12): 1e9, later: 2e9}
+        for people in [(1, 12), later]:
+            os.utime(paint(photo, people), (times[people],) * 2)
+            list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        os.utime(paint(photo, (1, 12)), (1e9, 1e9))  # restored, its time as well
+        (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer)
+        assert (answer.before, who(tmp_path / "out" / "a.png")) == (False, 1)
+        (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer)
+        assert answer.before
+
+    def test_more_kinds_of_decisions_than_there_are(self, recognizer, tmp_path, paint):
+        """Of a later version, or by somebody's hand."""
+        photo = paint(tmp_path / "in" / "a.png", (1, 12))
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        with (tmp_path / "out" / "manifest.jsonl").open("a") as file:
+            file.writelines(f'{{"source":"b{i}","decision":"new {i}"}}\n' for i in range(1000))
+        list(crop(tmp_path / "in", tmp_path / "out", recognizer))
+        os.utime(photo, (1e9, 1e9))
+        answers = [list(crop(tmp_path / "in", tmp_path / "out", recognizer)) for _ in range(2)]
+        assert [a.before for (a,) in answers] == [False, True]
+
+    def test_photos_that_failed_are_tried_again_but_written_down_once(self, recognizer, tmp_path, paint):
         paint(tmp_path / "in" / "a.png", (1, 12))
         (tmp_path / "in" / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
         for _ in range(3):
@@ -212,7 +163,7 @@ class TestRecord:
             assert [a.decision for a in answers if a.error] == ["failed"]
         assert len(list(read_manifest(tmp_path / "out"))) == 2
 
-    def test_a_crop_that_cannot_be_removed_is_not_told_of_as_new(self, recognizer, tmp_path, monkeypatch):
+    def test_a_crop_that_cannot_be_removed_is_not_told_of_as_new(self, recognizer, tmp_path, monkeypatch, paint, who):
         photo, crops = paint(tmp_path / "in" / "a.png", (1, 12)), tmp_path / "out"
         list(crop(tmp_path / "in", crops, recognizer))
         paint(photo, (2, 12))
@@ -233,7 +184,7 @@ class TestRecord:
         (answer,) = crop(tmp_path / "in", crops, recognizer)
         assert (answer.before, who(crops / "a.png")) == (False, 2)
 
-    def test_other_options_are_refused(self, recognizer, tmp_path):
+    def test_other_options_are_refused(self, recognizer, tmp_path, paint):
         paint(tmp_path / "in" / "a.png", (1, 12))
         list(crop(tmp_path / "in", tmp_path / "out", recognizer))
         with pytest.raises(InputError, match="size was None"):
@@ -245,7 +196,7 @@ class TestRecord:
         (answer,) = crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(size=(50, 50)), fresh=True)
         assert answer.crops[0].size == (50, 50)
 
-    def test_cutting_everything_again_may_be_stopped_too(self, recognizer, tmp_path):
+    def test_cutting_everything_again_may_be_stopped_too(self, recognizer, tmp_path, paint):
         for i in range(400):
             paint(tmp_path / "in" / f"{i:03}.png", (1, 12))
         list(crop(tmp_path / "in", tmp_path / "out", recognizer))
@@ -256,7 +207,7 @@ class TestRecord:
         list(crop(tmp_path / "in", tmp_path / "out", recognizer, small))
         assert {decode(p).size for p in (tmp_path / "out").glob("*.png")} == {(20, 20)}
 
-    def test_crops_from_before_the_manifest_stay(self, recognizer, tmp_path):
+    def test_crops_from_before_the_manifest_stay(self, recognizer, tmp_path, paint):
         paint(tmp_path / "in" / "a.png", (1, 12))
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "a.png").write_bytes(b"mine")
@@ -265,7 +216,7 @@ class TestRecord:
         assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
         assert decisions(tmp_path / "out") == {"a.png": "there"}
 
-    def test_a_dry_run_writes_nothing_and_opens_nothing(self, model, recognizer, tmp_path):
+    def test_a_dry_run_writes_nothing_and_opens_nothing(self, model, recognizer, tmp_path, paint):
         for i in range(3):
             paint(tmp_path / "in" / f"{i}.png", (1, 12))
         answers = list(crop(tmp_path / "in", tmp_path / "out", recognizer, dry_run=True))
@@ -288,7 +239,7 @@ def test_options_that_make_no_sense(options):
         CropOptions(**options)
 
 
-def test_folders_that_make_no_sense(recognizer, tmp_path):
+def test_folders_that_make_no_sense(recognizer, tmp_path, paint):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError):
         list(crop(tmp_path / "gone", tmp_path / "out", recognizer))
@@ -301,7 +252,7 @@ def test_folders_that_make_no_sense(recognizer, tmp_path):
         list(crop(tmp_path / "in", tmp_path / "out", recognizer, CropOptions(choose="all"), person=["x"]))
 
 
-def test_a_folder_where_a_crop_belongs(recognizer, tmp_path):
+def test_a_folder_where_a_crop_belongs(recognizer, tmp_path, paint):
     paint(tmp_path / "in" / "a.png", (1, 12))
     paint(tmp_path / "in" / "b.png", (1, 12))
     (tmp_path / "out" / "a.png").mkdir(parents=True)
@@ -311,7 +262,7 @@ def test_a_folder_where_a_crop_belongs(recognizer, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")
-def test_links_in_a_circle_are_told_of_and_stop_nothing(recognizer, tmp_path):
+def test_links_in_a_circle_are_told_of_and_stop_nothing(recognizer, tmp_path, paint):
     photos, out = tmp_path / "in", tmp_path / "in" / "crops"  # inside, so that it is asked where each photo really is
     paint(photos / "a.png", (1, 12))
     paint(photos / "b" / "c.png", (2, 12))
@@ -329,7 +280,7 @@ def test_links_in_a_circle_are_told_of_and_stop_nothing(recognizer, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")
-def test_an_output_folder_that_is_a_link_in_a_circle(recognizer, tmp_path):
+def test_an_output_folder_that_is_a_link_in_a_circle(recognizer, tmp_path, paint):
     paint(tmp_path / "in" / "a.png", (1, 12))
     (tmp_path / "out").symlink_to("out")
     with pytest.raises(InputError, match="out"):
@@ -337,7 +288,7 @@ def test_an_output_folder_that_is_a_link_in_a_circle(recognizer, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")
-def test_nothing_is_written_through_a_link_that_waits_under_a_hidden_name(recognizer, tmp_path):
+def test_nothing_is_written_through_a_link_that_waits_under_a_hidden_name(recognizer, tmp_path, paint):
     for i in range(9):
         paint(tmp_path / "in" / f"{i}.png", (1, 12))
     paint(tmp_path / "in" / "a.png", (1, 12))
@@ -357,7 +308,9 @@ def test_nothing_is_written_through_a_link_that_waits_under_a_hidden_name(recogn
     [CropOptions(choose="all", size=(40, 40)), CropOptions(choose="all", size=(40, 40), align=False),
      CropOptions(choose="all", align=False)],
 )  # fmt: skip
-def test_crops_are_the_same_however_many_are_cut_and_encoded_at_a_time(recognizer, tmp_path, monkeypatch, options):
+def test_crops_are_the_same_however_many_are_cut_and_encoded_at_a_time(
+    recognizer, tmp_path, monkeypatch, options, paint
+):
     for i in range(70):
         paint(tmp_path / "in" / f"{i:02}.png", *[(1 + i % 3, 8 + i % 9)] * (i % 9 + 1))
     list(crop(tmp_path / "in", tmp_path / "together", recognizer, options))
@@ -391,7 +344,9 @@ def test_crops_are_the_same_however_many_are_cut_and_encoded_at_a_time(recognize
 
 @pytest.mark.parametrize("by_parts", [False, True])
 @pytest.mark.parametrize("where", ["cut", "encode"])
-def test_a_photo_that_is_too_large_for_the_memory_fails_alone(recognizer, tmp_path, monkeypatch, by_parts, where):
+def test_a_photo_that_is_too_large_for_the_memory_fails_alone(
+    recognizer, tmp_path, monkeypatch, by_parts, where, paint
+):
     for i in range(20):
         paint(tmp_path / "in" / f"{i:02}.png", *[(90 if i == 7 else 1, 12)] * 3)
     if by_parts:
@@ -424,7 +379,7 @@ def test_a_photo_that_is_too_large_for_the_memory_fails_alone(recognizer, tmp_pa
 
 @pytest.mark.parametrize("stop", ["closed", "interrupted", "broken"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_that_is_left_keeps_what_is_finished(model, tmp_path, monkeypatch, stop, workers):
+def test_a_run_that_is_left_keeps_what_is_finished(model, tmp_path, monkeypatch, stop, workers, paint):
     for i in range(300):
         paint(tmp_path / "in" / f"{i:03}.png", (1, 12))
     recognizer, out = Recognizer(detector=model, embedder=model, workers=workers), tmp_path / "out"
@@ -458,7 +413,7 @@ def test_a_run_that_is_left_keeps_what_is_finished(model, tmp_path, monkeypatch,
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
 @pytest.mark.parametrize("room", [100, 4000, 20000])
-def test_a_full_disk_is_an_error_and_the_run_goes_on_later(recognizer, tmp_path, room_for, room):
+def test_a_full_disk_is_an_error_and_the_run_goes_on_later(recognizer, tmp_path, room_for, room, paint):
     for i in range(100):
         paint(tmp_path / "in" / f"{i:03}.png", (1, 12))
     with room_for(room), pytest.raises(InputError, match=r"manifest\.jsonl: cannot be \w+ \(File too large\)"):
@@ -467,7 +422,7 @@ def test_a_full_disk_is_an_error_and_the_run_goes_on_later(recognizer, tmp_path,
     assert [a.decision for a in crop(tmp_path / "in", tmp_path / "out", recognizer)] == ["cut"] * 100
 
 
-def test_a_resumed_run_works_in_batches_of_the_same_size(model, recognizer, tmp_path):
+def test_a_resumed_run_works_in_batches_of_the_same_size(model, recognizer, tmp_path, paint):
     for i in range(100):
         paint(tmp_path / "in" / f"{i:03}.png", (1, 12))
     sizes, detect = [], model.detect
@@ -482,7 +437,7 @@ def test_a_resumed_run_works_in_batches_of_the_same_size(model, recognizer, tmp_
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), float("inf"), 1.01, -2])
-def test_a_threshold_that_is_no_similarity(recognizer, tmp_path, threshold):
+def test_a_threshold_that_is_no_similarity(recognizer, tmp_path, threshold, paint):
     photo = paint(tmp_path / "in" / "a.png", (1, 12))
     for question in ({"person": [photo]}, {"match_folder": True}):
         with pytest.raises(InputError, match="threshold: expected a similarity from -1 to 1"):
@@ -492,7 +447,7 @@ def test_a_threshold_that_is_no_similarity(recognizer, tmp_path, threshold):
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_are_let_go_of_while_the_run_goes_on(recognizer, tmp_path, monkeypatch):
+def test_pictures_are_let_go_of_while_the_run_goes_on(recognizer, tmp_path, monkeypatch, paint):
     """Chunks of large photos would be gigabytes if they stayed decoded until their turn comes."""
     import weakref
 
@@ -512,7 +467,7 @@ def test_pictures_are_let_go_of_while_the_run_goes_on(recognizer, tmp_path, monk
             weakref.finalize(self.image.pixels, gone)
 
     monkeypatch.setattr(Analysis, "__post_init__", made)
-    monkeypatch.setattr("mien.engine.PIXELS_AT_ONCE", SIDE * SIDE * 4)
+    monkeypatch.setattr("mien.engine.PIXELS_AT_ONCE", 24 * 24 * 4)
     for i in range(120):
         paint(tmp_path / "in" / f"{i}.png", (1, 12))
     assert len(list(crop(tmp_path / "in", tmp_path / "out", recognizer))) == 120
@@ -520,7 +475,7 @@ def test_pictures_are_let_go_of_while_the_run_goes_on(recognizer, tmp_path, monk
 
 
 class TestReview:
-    def test_the_page_is_whole_and_tells_of_everything(self, recognizer, tmp_path):
+    def test_the_page_is_whole_and_tells_of_everything(self, recognizer, tmp_path, paint):
         paint(tmp_path / "in" / "<b>张&.png", (1, 12))
         paint(tmp_path / "in" / "wall.png", None)
         (tmp_path / "in" / "x<script>.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
@@ -535,7 +490,7 @@ class TestReview:
         assert page.count("data:image/jpeg") == 2  # the crop and the wall; the broken one cannot be shown
         assert all(f"Skipped: {reason}" in page for reason in ("failed", "no face"))
 
-    def test_crops_of_earlier_runs_are_on_it(self, recognizer, tmp_path):
+    def test_crops_of_earlier_runs_are_on_it(self, recognizer, tmp_path, paint):
         for i in range(5):
             paint(tmp_path / "in" / f"{i}.png", (1, 12))
         list(crop(tmp_path / "in", tmp_path / "out", recognizer))

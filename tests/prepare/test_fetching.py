@@ -97,6 +97,19 @@ def test_what_is_fetched_is_checked_unpacked_and_not_fetched_twice(offered, tmp_
     assert [f.ok for f in verify_placed("x", tmp_path / "d")] == [False, True]
 
 
+def test_a_dry_run_says_what_is_missing_and_writes_nothing(offered, tmp_path, capsys):
+    opener = opener_of(offered())
+    assert main(["data", "fetch", "x", str(tmp_path / "d"), "--dry-run", "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert [f["url"] for f in files] == ["https://x.test/a.tgz", "https://x.test/p.txt"]
+    assert not (tmp_path / "d").exists()
+    fetch("x", tmp_path / "d", opener=opener)
+    (tmp_path / "d" / "p.txt").unlink()
+    assert main(["data", "fetch", "x", str(tmp_path / "d"), "--dry-run"]) == 0
+    assert capsys.readouterr().out == "would be downloaded: https://x.test/p.txt\n"
+    assert main(["data", "fetch", "x", "--dry-run"]) == 2
+
+
 def test_another_file_than_published_is_thrown_away(offered, tmp_path):
     pages = offered(published="0" * 64)
     with pytest.raises(InputError, match="sha256"):

@@ -73,11 +73,15 @@ def test_folders_that_cannot_be_used(folder, tmp_path):
         GeneratorOptions(kind="snow")
 
 
-def test_a_picture_without_a_face_gets_no_mask(tmp_path):
+@pytest.mark.parametrize("kind", ["mask", "hat", "glasses"])
+def test_what_is_worn_needs_a_face(tmp_path, hopper, kind):
     (tmp_path / "in").mkdir()
     save(Image(np.full((120, 120, 3), 90, np.uint8)), tmp_path / "in" / "wall.png")
-    report = generate(tmp_path / "in", tmp_path / "out", GeneratorOptions(kind="mask"))
-    assert (report.made, report.skipped) == (0, 1)
+    save(Image(decode(hopper).pixels[::2, ::2]), tmp_path / "in" / "grace.png")
+    report = generate(tmp_path / "in", tmp_path / "out", GeneratorOptions(kind=kind))
+    assert (report.made, report.skipped) == (1, 1)
+    clean, made = (decode(next((tmp_path / "out" / name).rglob("*.png"))).pixels for name in ("clean", kind))
+    assert 0.01 < (clean != made).any(2).mean() < 0.9
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs links")

@@ -9,7 +9,7 @@ import pytest
 
 from mien.errors import InputError
 from mien.prepare import manifest as module
-from mien.prepare.manifest import Manifest, read_manifest, stamp
+from mien.prepare.manifest import Manifest, done_before, entry_at, located, read_manifest, stamp
 
 MARKS = {"size": 3, "modified": 5}
 
@@ -160,3 +160,32 @@ def test_lines_about_no_source_are_no_sources(tmp_path):
         first.add([{"decision": "begun"}, entry("a.jpg")])
     with Manifest(tmp_path, "frames", {}) as again:
         assert len(first) == len(again) == 1
+
+
+def test_only_the_last_line_about_a_source_counts(tmp_path):
+    former, later = {"size": 3, "modified": 9}, {"size": 4, "modified": 10}
+    with Manifest(tmp_path, "frames", {}) as first:
+        first.add([{"source": "a.jpg", **former}, {"source": "b.jpg", **former}])
+        first.add([{"source": "a.jpg", **later}])
+        assert (first.done("a.jpg", former), first.done("a.jpg", later)) == (False, True)
+    before = done_before(tmp_path, "frames", {})
+    with Manifest(tmp_path, "frames", {}) as again:
+        for done in (before, again.done):
+            assert (done("a.jpg", former), done("a.jpg", later), done("b.jpg", former)) == (False, True, True)
+        assert len(again) == 2
+
+
+@pytest.mark.parametrize("marks", [{}, {"size": [1]}, {"size": 1.5, "modified": {"a": 1}}, {"modified": 1 << 3000}])
+def test_marks_by_somebody_s_hand_are_no_error(tmp_path, marks):
+    with Manifest(tmp_path, "frames", {}) as first:
+        first.add([{"source": "a.jpg", **marks}])
+    with Manifest(tmp_path, "frames", {}) as again:
+        assert (again.done("a.jpg", marks), again.done("a.jpg", MARKS)) == (True, False)
+
+
+def test_a_line_is_found_again_where_it_begins(tmp_path):
+    with Manifest(tmp_path, "frames", {}, more={"from": "x"}) as first:
+        first.add([entry("é.jpg"), entry("b.jpg")])
+    lines = list(located(tmp_path))
+    assert [line for _, line in lines] == list(read_manifest(tmp_path))
+    assert [entry_at(tmp_path, at) for at, _ in reversed(lines)] == [line for _, line in reversed(lines)]

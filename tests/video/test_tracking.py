@@ -90,3 +90,14 @@ def test_the_embedding_is_the_mean():
 def test_settings_that_make_no_sense(bad):
     with pytest.raises(InputError, match="tracker"):
         Tracker(**bad)
+
+
+def test_a_track_keeps_as_much_history_as_is_asked_for():
+    trackers = [Tracker(history=history) for history in (None, 1, 3)]
+    for i in range(5):
+        found = [tracker.update(i / 10, faces((i, 0, 40 + i, 40)))[0] for tracker in trackers]
+    assert [track.times for track in found] == [[0.0, 0.1, 0.2, 0.3, 0.4], [0.4], [0.2, 0.3, 0.4]]
+    assert [len(track.boxes) for track in found] == [5, 1, 3]
+    assert [(track.seen, track.id) for track in found] == [(5, 1)] * 3
+    with pytest.raises(InputError, match="history"):
+        Tracker(history=0)

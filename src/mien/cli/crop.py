@@ -67,6 +67,9 @@ Threshold = Annotated[
 ]
 Review = Annotated[Path | None, typer.Option("--review", help="Write a page to look the result over: an .html file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Cut again what is there already.")]
+Moved = Annotated[
+    bool, typer.Option("--moved", help="SRC is the folder of earlier runs, moved: photos that differ have changed.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 RayAddress = Annotated[
     str | None, typer.Option("--ray", help="Work on a Ray cluster: its address, auto, or local (see docs/crop.md).")
@@ -89,6 +92,7 @@ def crop(
     threshold: Threshold = None,
     review: Review = None,
     overwrite: Overwrite = False,
+    moved: Moved = False,
     dry_run: DryRun = False,
     min_face: MinFace = None,
     upright: Upright = False,
@@ -111,6 +115,8 @@ def crop(
         raise InputError("--template: means nothing with --loose, which does not align")
     which = _which(choose, all_faces, person=bool(person), match_folder=match_folder)
     _check_threshold(threshold, needed=bool(person) or match_folder)
+    if moved and overwrite:
+        raise InputError("--moved: means nothing with --overwrite, which forgets the earlier runs")
     options = _options(align, _size(size), template, margin, which)
     photos = photos_to_crop(src, dst)
     if review is not None:
@@ -129,6 +135,7 @@ def crop(
         match_folder=match_folder,
         threshold=threshold,
         fresh=overwrite,
+        moved=moved,
         dry_run=dry_run,
         pinned={"detector": detector, "min_face": min_face, "upright": upright},
         photos=photos,

@@ -22,10 +22,11 @@ def fetch(
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Where to, or what to check.")] = None,
     *,
     check: Annotated[bool, typer.Option("--check", help="Only compare DIR with what the set holds.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be downloaded.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Public data sets: list them, say whom to ask, download what may be, and check what you have placed."""
-    from mien.prepare.fetching import data_set, data_sets, verify_placed
+    from mien.prepare.fetching import data_set, data_sets, missing, verify_placed
     from mien.prepare.fetching import fetch as bring
 
     if name is None:
@@ -33,9 +34,20 @@ def fetch(
         return
     wanted = data_set(name)
     if folder is None:
-        if check:
-            raise InputError("--check: expected the folder too")
+        if check or dry_run:
+            raise InputError(f"{'--check' if check else '--dry-run'}: expected the folder too")
         _show(wanted, as_json=as_json)
+        return
+    if dry_run and not check:
+        files = [asdict(file) for file in missing(name, folder)]
+        if as_json:
+            emit_json({"name": wanted.name, "folder": str(folder), "dry_run": True, "files": files})
+        else:
+            say(f"{wanted.title}: {wanted.terms}; see {wanted.source}", label="terms:")
+            for file in files:
+                print_line(f"would be downloaded: {file['url']}")
+            if not files:
+                print_line(f"nothing to download: all files are in {folder}")
         return
     if not check:
         say(f"{wanted.title}: {wanted.terms}; see {wanted.source}", label="terms:")

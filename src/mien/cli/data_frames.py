@@ -13,7 +13,7 @@ from mien.cli.output import JsonFlag, counted, emit_json, finish, print_line, pr
 from mien.errors import InputError
 
 if TYPE_CHECKING:
-    from mien.prepare.frames import ClipReport
+    from mien.prepare.clips import ClipReport
 
 __all__ = ["frames"]
 
@@ -38,6 +38,10 @@ def frames(
         int, typer.Option("--near", min=-1, max=64, help="Drop pictures this many bits from the last; -1: none.")
     ] = 3,
     least: Annotated[float, typer.Option("--least", min=0, help="Drop faces with fewer pixels.")] = 0.0,
+    sure: Annotated[
+        float | None,
+        typer.Option("--sure", help="Drop what never reached this detection score while it was followed. [0.95]"),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run did.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which videos would be looked at.")] = False,
     preset: PresetName = "fast",
@@ -48,8 +52,9 @@ def frames(
     as_json: JsonFlag = False,
 ) -> None:
     """Take faces out of videos: a folder a clip and a face, the time in the name. Run again, it goes on."""
-    from mien.prepare.frames import FrameOptions
-    from mien.prepare.frames import frames as take
+    from mien.models.catalogue import DEFAULT_DETECTOR
+    from mien.prepare.clips import FAINT, FrameOptions
+    from mien.prepare.clips import frames as take
 
     if len(videos) < 2:
         raise InputError("expected one or more videos and then the folder for their faces: VIDEO... DST")
@@ -64,9 +69,11 @@ def frames(
         margin=margin,
         near=near,
         least=least,
+        sure=sure,
         whole=whole,
     )
-    recognizer = make_recognizer(preset, min_face, model=model, detector=detector, licence=licence)
+    faint = FAINT if detector in (None, DEFAULT_DETECTOR) else None
+    recognizer = make_recognizer(preset, min_face, confidence=faint, model=model, detector=detector, licence=licence)
     reports: list[ClipReport] = []
     with progress(len(clips), "Looking at videos") as advance:
         for report in take(clips, target, recognizer, options, fresh=again, dry_run=dry_run):

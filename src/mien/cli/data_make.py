@@ -60,7 +60,7 @@ def generate(
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make hard versions of pictures: masks, cover, poor light, low resolution, blur ...; DST/KIND and DST/clean."""
+    """Make hard versions of pictures: masks, hats, cover, poor light, blur ...; DST/KIND and DST/clean."""
     options = _options(kind, copies=copies, strength=strength, seed=seed, jpeg=jpeg)
     _run(options, folder, target, workers=workers, again=again, dry_run=dry_run, as_json=as_json)
 

@@ -33,11 +33,21 @@ def overlap(
     min_face: MinFace = None,
     calibration: CalibrationFile = None,
     cached: Cached = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much would be compared.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Check two sets for people and pictures that are in both. Exit code 1 when there are any."""
     from mien.prepare.overlapping import overlap as find
+    from mien.prepare.people import read_people
 
+    if dry_run:
+        sizes = [(len(people), sum(len(shown) for _, shown in people)) for people in map(read_people, (a, b))]
+        if as_json:
+            emit_json({"sets": [{"people": n, "pictures": m} for n, m in sizes], "dry_run": True})
+        else:
+            said = [f"{counted(m, 'picture')} of {counted(n, 'person', 'people')}" for n, m in sizes]
+            print_line(f"{' would be compared with '.join(said)}; nothing would be written")
+        return
     recognizer, meaning, found_by = model_for(preset, model, detector, licence, min_face, calibration, cached=cached)
     one, other = embedded_folders([a, b], recognizer, found_by)
     with progress(len(one) + len(other), "Fingerprinting pictures") as advance:

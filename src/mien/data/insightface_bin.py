@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 import stat
 import struct
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import numpy as np
 
 from mien.errors import InputError, NotFoundError
+from mien.file_draft import draft_beside
 from mien.images import MAX_BYTES, source_name
 from mien.models.readers.pickled_values import PickledValues, PickleFault
 
@@ -156,16 +156,12 @@ def write_bin(
     flags = [bool(flag) for flag in islice(same, MAX_PAIRS + 1)]
     if not 0 < len(flags) <= MAX_PAIRS:
         raise InputError(f"{source_name(path)}: expected 1 to {MAX_PAIRS} pairs, got {len(flags)}")
-    draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
     try:
-        try:
+        with draft_beside(target) as draft:
             with draft.open("xb") as file:
                 count = _write(file, pictures, flags)
             if count != 2 * len(flags):
                 raise InputError(f"{source_name(path)}: expected {2 * len(flags)} pictures, got {count}")
-            os.replace(draft, target)  # noqa: PTH105 (Path.replace is the same call)
-        finally:
-            draft.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise InputError(f"{source_name(path)}: cannot be written ({error})") from error
     return target

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import secrets
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mien.errors import InputError
+from mien.file_draft import draft_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,14 +52,10 @@ def write_whole(path: Path, content: bytes) -> Path:
     Raises:
         InputError: it cannot be written.
     """
-    draft = path.with_name(f".mien-{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with draft_beside(path) as draft:
             draft.write_bytes(content)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path

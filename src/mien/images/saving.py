@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ import cv2
 from PIL import Image as PillowImage
 
 from mien.errors import ImageError
+from mien.file_draft import draft_beside
 from mien.images._reading import printable
 
 if TYPE_CHECKING:
@@ -56,14 +56,9 @@ def save(image: Image, path: str | os.PathLike[str], *, quality: int = 92) -> Pa
     target = Path(path)
     shown = printable(str(target))
     kind, options = _format(target.suffix, shown, quality)
-    draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
     try:
-        try:
-            with draft.open("xb") as file:
-                PillowImage.fromarray(image.pixels).save(file, format=kind, **options)
-            os.replace(draft, target)  # noqa: PTH105 (Path.replace is the same call)
-        finally:
-            draft.unlink(missing_ok=True)
+        with draft_beside(target) as draft, draft.open("xb") as file:
+            PillowImage.fromarray(image.pixels).save(file, format=kind, **options)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(shown, f"cannot be written ({reason})") from error

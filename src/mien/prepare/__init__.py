@@ -4,8 +4,6 @@ The function of each verb of `mien data` has its name here, fetched on first use
 
     from mien.prepare import read_people, split
     sets = split(read_people("faces"), {"train": 0.9, "test": 0.1})
-
-`frames` alone is a module too, so it is imported from there: `from mien.prepare.frames import frames`.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mien.prepare.cleaning_folder import clean
+    from mien.prepare.clips import frames
     from mien.prepare.cropping import crop
     from mien.prepare.duplicates import dedupe
     from mien.prepare.embed_folder import embed_folder as embed
@@ -38,6 +37,7 @@ __all__ = [
     "embed",
     "embed_people",
     "fetch",
+    "frames",
     "generate",
     "merge",
     "mesh",
@@ -60,6 +60,7 @@ _HOMES: Final = {  # name -> its module here, and its name there where that is a
     "embed": "embed_folder:embed_folder",
     "embed_people": "embedding",
     "fetch": "fetching",
+    "frames": "clips",
     "generate": "generators",
     "merge": "merging",
     "mesh": "generators:generate",

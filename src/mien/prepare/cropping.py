@@ -18,6 +18,7 @@ from mien.prepare.cropping_cut import Cutter, Photo, Piece, content_sha256
 from mien.prepare.cropping_folder import BLOCK, chosen_by_folder
 from mien.prepare.cropping_options import Choice, CropOptions
 from mien.prepare.cropping_past import Past
+from mien.prepare.cropping_sources import Sources
 from mien.prepare.cropping_writing import Crop, Cropped, Writer
 from mien.prepare.manifest import Manifest, check_head
 from mien.prepare.places import Naming, Shelter
@@ -44,6 +45,7 @@ def crop(
     match_folder: bool = False,
     threshold: float | None = None,
     fresh: bool = False,
+    moved: bool = False,
     dry_run: bool = False,
     pinned: Mapping[str, Any] | None = None,
     photos: Sequence[Path] | None = None,
@@ -68,6 +70,8 @@ def crop(
         threshold: least similarity to the person, -1 to 1; by default what the model's calibration gives for
             `VERIFY_FMR`.
         fresh: cut everything again.
+        moved: `folder` is the one of earlier runs, which was called otherwise then: photos that are not the same any
+            more have changed. Needed only where they are refused without it.
         dry_run: only tell what would be done; no photo of the folder is opened, nothing written.
         pinned: what else decides the result, such as the detector's name: a run with other values is refused.
         photos: the photos of the folder, where the caller has listed them.
@@ -77,8 +81,8 @@ def crop(
         An answer a photo; first those that were done before.
 
     Raises:
-        InputError: the folders cannot be used; the output folder was made with other options; no calibration gives a
-            threshold.
+        InputError: the folders cannot be used; the output folder was made with other options; a crop would replace
+            one of another source folder's photo; no calibration gives a threshold.
         NoFaceError: a photo of the person shows no face.
     """
     source, output, options = Path(folder), Path(target), options or CropOptions()
@@ -86,6 +90,8 @@ def crop(
         raise InputError("match_folder: chooses the face itself; leave `person` and `choose` alone")
     if person and options.choose != "main":
         raise InputError("person: chooses the face itself; leave `choose` alone")
+    if moved and fresh:
+        raise InputError("moved: means nothing with `fresh`, which forgets the earlier runs")
     if threshold is not None and not -1 <= threshold <= 1:
         raise InputError(f"threshold: expected a similarity from -1 to 1, got {threshold}")
     if threshold is not None and not (person or match_folder):
@@ -94,7 +100,9 @@ def crop(
     shelter = Shelter(output, photos)
     root = source if source.is_dir() else source.parent
     numbered = options.choose == "all"
-    past = Past(output, "~1" if numbered else "", fresh=fresh)
+    first = "~1" if numbered else ""
+    sources = Sources(output, root, first)
+    past = Past(output, first, fresh=fresh, sources=sources)
     standing = _Standing(photos, root, past, by_folder=match_folder)
     if person and threshold is None:
         threshold = calibration_for(recognizer.identity).threshold(fmr=VERIFY_FMR)
@@ -112,12 +120,17 @@ def crop(
     if dry_run:
         if not fresh:
             check_head(output, "crop", settings)
+            sources.check(standing.named(), past.unchanged, moved=moved)
         yield from standing.answers()
         yield from (Cropped(photo.path, "to do") for photo in standing.photos() if photo.todo)
         return
     reference = _reference(recognizer, person) if person else None
     cutter = Cutter(options=options, person=reference, threshold=threshold or 0.0, candidates=match_folder)
-    with Manifest(output, "crop", settings, fresh=fresh) as manifest:
+    with Manifest(output, "crop", settings, fresh=fresh, more=sources.head) as manifest:
+        if manifest.found != past.found:
+            raise InputError(f"{output}: another run was writing there until now; run this one again")
+        if past.found and (begun := sources.check(standing.named(), past.unchanged, moved=moved)):
+            manifest.add([begun])
         writer = Writer(output, manifest, shelter, past, numbered=numbered)
         try:
             for answer in standing.answers():
@@ -176,7 +189,7 @@ class _Standing:
         if self._past.nothing:
             return
         self._done = bytearray(len(self._photos))
-        for i, photo in enumerate(self._named()):
+        for i, photo in enumerate(self.named()):
             decision = self._past.standing(photo.look())
             if decision is not None:
                 self._done[i] = 1
@@ -192,7 +205,7 @@ class _Standing:
     def photos(self) -> Iterator[Photo]:
         """The rest; with `by_folder`, also those of the same block of a folder, to compare with."""
         done = self._done or bytearray(len(self._photos))
-        marked = zip(self._named(), done, strict=True)
+        marked = zip(self.named(), done, strict=True)
         if not self._by_folder:
             yield from (photo for photo, flag in marked if not flag)
             return
@@ -201,7 +214,8 @@ class _Standing:
                 if not all(flag for _, flag in block):
                     yield from (replace(photo, todo=not flag) for photo, flag in block)
 
-    def _named(self) -> Iterator[Photo]:
+    def named(self) -> Iterator[Photo]:
+        """All photos, with their names and places."""
         naming, base = Naming([self._root]), os.path.join(self._root, "")  # noqa: PTH118
         for path in self._photos:
             text = os.fspath(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mien.errors import InputError, MienError
+from mien.file_draft import draft_beside
 from mien.images import list_images
 from mien.prepare.cropping_cut import Photo, content_sha256
 from mien.prepare.manifest import NAME, Manifest, read_manifest, stamp, write_whole
@@ -295,17 +295,15 @@ def _write(target: Path, state: Path, photos: Sequence[Path], root: Path, identi
         "model_preset": np.array(identity.preset), "model_sha256": np.array(identity.sha256),
         "format": np.array(_FORMAT),
     }  # fmt: skip
-    draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
     try:
-        try:
-            with zipfile.ZipFile(draft, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                _write_rows(archive, state / "vectors.f32", np.array(order, np.int64), identity.dimension)
-                for name, array in parts.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                        np.lib.format.write_array(file, array, allow_pickle=False)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+        with (
+            draft_beside(target) as draft,
+            zipfile.ZipFile(draft, "x", zipfile.ZIP_STORED, allowZip64=True) as archive,
+        ):
+            _write_rows(archive, state / "vectors.f32", np.array(order, np.int64), identity.dimension)
+            for name, array in parts.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mien.models.download import Opener, Progress
 
-__all__ = ["DataSet", "Expectation", "Finding", "data_set", "data_sets", "fetch", "verify_placed"]
+__all__ = ["DataSet", "Expectation", "Finding", "data_set", "data_sets", "fetch", "missing", "verify_placed"]
 
 _MOST_UNPACKED = 64 << 30  # bytes
 
@@ -140,10 +140,7 @@ def fetch(
         NotFoundError: there is no such set.
         InputError: it cannot be downloaded freely (the message says whom to ask), or a file is not what was published.
     """
-    wanted = data_set(name)
-    if wanted.access != "download":
-        raise InputError(f"{wanted.title}: {wanted.how}: {wanted.source} (terms: {wanted.terms})")
-    target = Path(folder)
+    wanted, target = _downloadable(name), Path(folder)
     places = []
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -151,7 +148,7 @@ def fetch(
         with file_lock(target / ".mien-fetch.lock", wait_s=0, busy=busy):
             for file in wanted.files:
                 place = target / file.name
-                if not (place.is_file() and file_sha256(place) == file.sha256):
+                if not _is_there(place, file):
                     part = place.with_name(f"{place.name}.part")
                     found = download(file.url, part, size=None, opener=opener or https_opener(), progress=progress)
                     if found != file.sha256:
@@ -166,6 +163,26 @@ def fetch(
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     return places
+
+
+def missing(name: str, folder: str | os.PathLike[str]) -> list[RemoteFile]:
+    """What `fetch` would download into a folder; nothing is written.
+
+    Raises:
+        NotFoundError, InputError: as `fetch` does.
+    """
+    return [file for file in _downloadable(name).files if not _is_there(Path(folder) / file.name, file)]
+
+
+def _downloadable(name: str) -> DataSet:
+    wanted = data_set(name)
+    if wanted.access != "download":
+        raise InputError(f"{wanted.title}: {wanted.how}: {wanted.source} (terms: {wanted.terms})")
+    return wanted
+
+
+def _is_there(place: Path, file: RemoteFile) -> bool:
+    return place.is_file() and file_sha256(place) == file.sha256
 
 
 def verify_placed(name: str, folder: str | os.PathLike[str]) -> list[Finding]:

@@ -83,14 +83,17 @@ class OwnFolders:
         except OSError as error:
             raise InputError(f"{place}: cannot be looked at ({error.strerror or error})") from error
 
-    def begin(self, folder: str) -> None:
-        """An empty folder: what a run that was stopped, or one of a video that changed since, left there goes."""
+    def begin(self, folder: str, source: str) -> None:
+        """An empty folder: what a run that was stopped, or one of a video that changed since, left there goes.
+
+        From here on the video counts as not done, whatever was said of it before.
+        """
         self.check(folder)
         place = self._target / folder
         if folder in self._begun:
             shutil.rmtree(place, ignore_errors=True)
         # Even of one that was begun before: the pictures that are listed from here on are the clip's.
-        self._manifest.add([{"decision": "begun", "folder": folder}])
+        self._manifest.add([{"source": source, "decision": "begun", "folder": folder}])
         self._begun.add(folder)
         self._now = folder
         try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "GeneratorOptions", "GeneratorReport", "Kind", "generate"]
 
-Kind: TypeAlias = Literal["mesh", "mask", "cover", "dark", "small", "blur", "jpeg", "grey"]
+Kind: TypeAlias = Literal["mesh", "mask", "hat", "glasses", "cover", "dark", "small", "blur", "jpeg", "grey"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
@@ -37,7 +37,8 @@ class GeneratorOptions:
     """What is made of each picture.
 
     Attributes:
-        kind: see `KINDS`. "mask" needs a face to be found; pictures without one are skipped.
+        kind: see `KINDS`. "mask", "hat" and "glasses" need a face to be found; pictures without one
+            are skipped.
         copies: how many different pictures of each.
         strength: 1 for what occurs; more is worse.
         seed: with the picture's name and the copy's number it decides the result, in whatever order they are made.
@@ -189,12 +190,13 @@ def _change(options: GeneratorOptions, pixels: Pixels) -> Change | None:
             return lambda p, rng: augment.compress(p, max(1, round(float(rng.uniform(5, 30)) / strength)))
         case "grey":
             return lambda p, rng: augment.grey(p)
-        case "mask":
+        case "mask" | "hat" | "glasses" as worn:
             faces = _recognizer().detect(pixels)
             if not len(faces):
                 return None
             points = faces.landmarks[faces.main((pixels.shape[1], pixels.shape[0]))]
-            return lambda p, rng: augment.mask_face(p, points, rng)
+            put_on = {"mask": augment.mask_face, "hat": augment.wear_hat, "glasses": augment.wear_glasses}[worn]
+            return lambda p, rng: put_on(p, points, rng)
 
 
 def _dark(pixels: Pixels, rng: np.random.Generator, strength: float) -> Pixels:

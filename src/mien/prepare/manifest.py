@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from mien.errors import InputError
 from mien.file_lock import file_lock
+from mien.prepare.last_lines import LastLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +32,11 @@ __all__ = [
     "as_json",
     "check_head",
     "done_before",
+    "entry_at",
+    "file_of",
+    "key_of",
     "line_of",
+    "located",
     "marks_of",
     "read_manifest",
     "stamp",
@@ -47,11 +52,13 @@ class Line(NamedTuple):
 
     Attributes:
         content: with its line end.
-        key: of its source as the file that it was; None for a line about no source.
+        source: what it is about, see `key_of`; None for a line about no source.
+        file: the source as the file that it was, see `file_of`.
     """
 
     content: bytes
-    key: int | None
+    source: int | None
+    file: int
 
 
 _VERSION: Final = 1
@@ -78,20 +85,33 @@ def marks_of(status: os.stat_result) -> dict[str, int]:
 class Manifest:
     """The manifest of one output folder, open for appending; one run at a time. Belongs to one thread.
 
+    Attributes:
+        found: bytes that were there at first; 0 for a new one.
+
     Args:
         folder: the output folder; made when it is not there.
         verb: which verb writes.
         settings: what decides the output; a manifest made with other settings is refused.
         fresh: forget what an earlier run did.
+        more: what the first line of a new manifest says besides; never compared.
 
     Raises:
         InputError: another run is at work there, another verb or other settings made the folder, or the manifest
             cannot be read or written.
     """
 
-    def __init__(self, folder: Path, verb: str, settings: Mapping[str, Any], *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        verb: str,
+        settings: Mapping[str, Any],
+        *,
+        fresh: bool = False,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = folder / NAME
-        self._seen: set[int] = set()
+        self.found = 0
+        self._last = LastLines()
         self._file: FileIO | None = None
         head = {"mien_manifest": _VERSION, "verb": verb, "settings": dict(settings)}
         self._undo = contextlib.ExitStack()
@@ -107,7 +127,7 @@ class Manifest:
             self._undo.callback(self._file.close)
             if not there:
                 self._file.truncate(0)
-                self.add([head])
+                self.add([{**head, **(more or {})}])
         except OSError as error:
             self._undo.close()
             raise InputError(f"{self.path}: cannot be used ({error.strerror or error})") from error
@@ -117,19 +137,20 @@ class Manifest:
 
     def _follow(self, head: Mapping[str, Any]) -> bool:
         """Learn what was done; a last line that was cut off is cut away. Returns whether there was a first line."""
-        self._seen, good = _read(self.path, head)
-        if good < self.path.stat().st_size:
+        self._last, good = _read(self.path, head)
+        self.found = self.path.stat().st_size
+        if good < self.found:
             with self.path.open("r+b") as file:
                 file.truncate(good)
         return good > 0
 
     def __len__(self) -> int:
-        """Sources that are done."""
-        return len(self._seen)
+        """Sources that it tells of."""
+        return len(self._last)
 
     def done(self, source: str, marks: Mapping[str, int]) -> bool:
-        """Whether a source was done, as the file that it is now; see `stamp`."""
-        return _key(source, marks.get("size"), marks.get("modified")) in self._seen
+        """Whether the last line about a source is of the file that it is now; see `stamp`."""
+        return self._last.get(key_of(source)) == file_of(marks)
 
     def add(self, entries: Iterable[Entry | Line]) -> None:
         """Append lines; they are on the disk when this returns, and none of them is when it raises.
@@ -152,7 +173,9 @@ class Manifest:
             if isinstance(error, OSError):
                 raise InputError(f"{self.path}: cannot be written ({error.strerror or error})") from error
             raise
-        self._seen.update([line.key for line in lines if line.key is not None])
+        for line in lines:
+            if line.source is not None:
+                self._last.put(line.source, line.file)
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -174,13 +197,30 @@ def read_manifest(folder: Path) -> Iterator[Entry]:
     Raises:
         InputError: there is no manifest, or it is damaged.
     """
-    path = folder / NAME
+    return (entry for _, entry in located(folder))
+
+
+def located(folder: Path) -> Iterator[tuple[int, Entry]]:
+    """As `read_manifest`, each line with the byte at which it begins; see `entry_at`."""
+    path, at = folder / NAME, 0
     try:
         with path.open("rb") as file:
             for number, line in enumerate(_whole_lines(file, path), 1):
                 entry = _parsed(line, path, number)
                 if number > 1:
-                    yield entry
+                    yield at, entry
+                at += len(line)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def entry_at(folder: Path, at: int) -> Entry:
+    """The line that begins at a byte that `located` told of. Raises InputError where it cannot be read."""
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            file.seek(at)
+            return _parsed(file.readline(_LONGEST_LINE), path, 0)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -201,10 +241,10 @@ def done_before(folder: Path, verb: str, settings: Mapping[str, Any]) -> Callabl
     path = folder / NAME
     head = {"mien_manifest": _VERSION, "verb": verb, "settings": dict(settings)}
     try:
-        seen = _read(path, head)[0] if path.exists() else set()
+        last = _read(path, head)[0] if path.exists() else LastLines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return lambda source, marks: _key(source, marks.get("size"), marks.get("modified")) in seen
+    return lambda source, marks: last.get(key_of(source)) == file_of(marks)
 
 
 def check_head(folder: Path, verb: str, settings: Mapping[str, Any]) -> None:
@@ -225,19 +265,18 @@ def check_head(folder: Path, verb: str, settings: Mapping[str, Any]) -> None:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _read(path: Path, head: Mapping[str, Any]) -> tuple[set[int], int]:
-    """The keys of what a manifest tells of, and the bytes of its whole lines; its first line must be as expected."""
-    seen: set[int] = set()
-    good = 0
+def _read(path: Path, head: Mapping[str, Any]) -> tuple[LastLines, int]:
+    """What a manifest tells of last, and the bytes of its whole lines; its first line must be as expected."""
+    last, good = LastLines(), 0
     with path.open("rb") as file:
         for number, line in enumerate(_whole_lines(file, path), 1):
             entry = _parsed(line, path, number)
             if number == 1:
                 _same_head(entry, json.loads(json.dumps(head)), path)
             elif "source" in entry:
-                seen.add(_key(entry.get("source"), entry.get("size"), entry.get("modified")))
+                last.put(key_of(entry["source"]), file_of(entry))
             good += len(line)
-    return seen, good
+    return last, good
 
 
 def _whole_lines(file: BufferedReader, path: Path) -> Iterator[bytes]:
@@ -253,9 +292,9 @@ def _whole_lines(file: BufferedReader, path: Path) -> Iterator[bytes]:
 
 def line_of(entry: Entry, **more: str) -> Line:
     """An entry, ready to be written; `more` of it, by name, as JSON text already."""
-    key = _key(entry["source"], entry.get("size"), entry.get("modified")) if "source" in entry else None
+    key = key_of(entry["source"]) if "source" in entry else None
     members = "".join([f',"{name}":{text}' for name, text in more.items()])
-    return Line(f"{as_json(entry)[:-1]}{members}}}\n".encode("utf-8", "surrogatepass"), key)
+    return Line(f"{as_json(entry)[:-1]}{members}}}\n".encode("utf-8", "surrogatepass"), key, file_of(entry))
 
 
 def _parsed(line: bytes, path: Path, number: int) -> Entry:
@@ -282,7 +321,15 @@ def _same_head(found: Entry, head: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def _key(source: object, size: object, modified: object) -> int:
-    """64 bits of a source and its file: a million take 60 MB, and two meet once in 18 million million pairs."""
-    text = f"{source}\0{size}\0{modified}".encode("utf-8", "surrogatepass")
+def key_of(source: object) -> int:
+    """64 bits of a source's name: two of a million meet once in 37 million manifests."""
+    text = str(source).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def file_of(marks: Mapping[str, Any]) -> int:
+    """64 bits of a file's size and time of change, in this process: equal when both are; see `stamp`."""
+    size, modified = marks.get("size"), marks.get("modified")
+    if type(size) is int and type(modified) is int:
+        return hash((size, modified)) & 0xFFFF_FFFF_FFFF_FFFF  # a tenth of the time of a digest
+    return key_of(f"{size}\0{modified}")  # by somebody's hand

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from mien.data.samples import PackedSet, Sample, safe_key
 from mien.data.shards import write_shard
 from mien.data.tfrecord import write_tfrecord
 from mien.errors import InputError
+from mien.file_draft import draft_name
 from mien.images import MAX_BYTES, people_of
 from mien.models.session import available_cores
 
@@ -217,7 +217,7 @@ class _Drafts:
         return self
 
     def open(self, place: Path) -> IO[bytes]:
-        draft = place.with_name(f".mien-{secrets.token_hex(8)}.part")
+        draft = draft_name(place)
         file = draft.open("xb")
         self.open_files.append((draft, place, file))
         return file

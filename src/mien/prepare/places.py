@@ -15,8 +15,7 @@ from mien.images import WRITABLE_SUFFIXES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Naming", "Shelter", "file_identity"]
-
+__all__ = ["Naming", "Shelter", "file_identity", "folded"]
 
 _READY: Final = 64  # folders; several threads write into several at a time
 
@@ -44,7 +43,7 @@ class Naming:
         if suffix.lower() not in WRITABLE_SUFFIXES:
             stem, suffix = relative, ".png"
         candidate, number = stem + suffix, 1
-        while (key := _folded(candidate)) in self._taken:
+        while (key := folded(candidate)) in self._taken:
             number += 1
             candidate = f"{stem}~{number}{suffix}"
         self._taken.add(key)
@@ -147,6 +146,7 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _folded(name: str) -> int:
+def folded(name: str) -> int:
+    """64 bits that names have in common which some file system takes for one: case and Unicode form do not count."""
     text = unicodedata.normalize("NFC", name).casefold()
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from mien.errors import InputError
+from mien.file_draft import DRAFTS, draft_beside
 from mien.file_lock import file_lock
 from mien.prepare.manifest import NAME, Manifest, read_manifest, stamp
 from mien.prepare.putting import Below, Chosen, alike, is_there, put_pictures
@@ -35,7 +35,6 @@ PLACINGS: Final[tuple[Placing, ...]] = get_args(Placing)
 """Copies of the pictures, hard links to them (no space, same disk), or only a list of their paths."""
 
 _LOCK: Final = f".{NAME}.lock"
-_DRAFTS: Final = ".mien-*.part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +146,8 @@ def _no_other_list(path: Path, content: bytes) -> None:
 
 
 def _write_list(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".mien-{secrets.token_hex(8)}.part")
-    try:
+    with draft_beside(path) as draft:
         draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _made(target: Path, verb: str) -> dict[str, Any] | None:
@@ -190,7 +185,7 @@ def _take_back(target: Path, made: Mapping[str, Any]) -> None:
     with file_lock(target / _LOCK, wait_s=0, busy=busy):
         for path in _to_take_back(target, made):
             path.unlink(missing_ok=True)
-        for draft in target.rglob(_DRAFTS):  # of a run that was killed
+        for draft in target.rglob(DRAFTS):  # of a run that was killed
             draft.unlink(missing_ok=True)
         for folder, _, _ in os.walk(target, topdown=False):
             with contextlib.suppress(OSError):  # not empty: the manifest lies there, or files of others
@@ -207,7 +202,7 @@ def _to_take_back(target: Path, made: Mapping[str, Any]) -> list[Path]:
         own = {*placed, target / NAME, target / _LOCK}
         for folder, folders, files in os.walk(target):
             links = (path for name in folders if (path := Path(folder, name)).is_symlink())
-            paths = (path for name in files if not (path := Path(folder, name)).match(_DRAFTS))
+            paths = (path for name in files if not (path := Path(folder, name)).match(DRAFTS))
             if (other := next((path for path in (*links, *paths) if path not in own), None)) is not None:
                 raise InputError(f"{other}: is of somebody else; choose another folder")
     return placed

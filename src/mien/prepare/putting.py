@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from mien.errors import InputError
+from mien.file_draft import draft_beside
 from mien.prepare.manifest import stamp
 
 if TYPE_CHECKING:
@@ -96,12 +96,8 @@ def put_picture(source: Path, place_at: Path, how: Putting) -> bool:
         except OSError as error:
             raise InputError(f"{place_at}: no hard link can be made ({error.strerror}); copy instead") from error
         return False
-    draft = place_at.with_name(f".mien-{secrets.token_hex(8)}.part")
-    try:
+    with draft_beside(place_at) as draft:
         shutil.copy2(source, draft)
-        draft.replace(place_at)
-    finally:
-        draft.unlink(missing_ok=True)
     return False
 
 

@@ -10,13 +10,13 @@ import errno
 import hashlib
 import itertools
 import os
-import secrets
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from mien.errors import InputError
+from mien.file_draft import draft_beside
 from mien.prepare.manifest import Manifest, read_manifest, stamp
 
 if TYPE_CHECKING:
@@ -178,17 +178,13 @@ def _move(source: Path, target: Path, name: str, done: Moved) -> None:
 
 def _across(source: Path, target: Path) -> None:
     """Move to another disk: the original goes when the copy is whole, and safe."""
-    draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
-    try:
+    with draft_beside(target) as draft:
         shutil.copy2(source, draft)
         with draft.open("rb") as file, source.open("rb") as original:
             os.fsync(file.fileno())
             if hashlib.file_digest(file, "sha256").digest() != hashlib.file_digest(original, "sha256").digest():
                 raise InputError(f"{source}: changed while it was copied; it stays where it is")
-        draft.replace(target)
-        source.unlink()
-    finally:
-        draft.unlink(missing_ok=True)
+    source.unlink()
 
 
 def _inside(text: object, folder: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from mien.data.samples import PackedSet
 from mien.data.shards import read_shard
 from mien.data.tfrecord import read_tfrecord
 from mien.errors import InputError, NotFoundError
+from mien.file_draft import draft_beside
 from mien.images import person_name
 from mien.prepare.packing import PEOPLE, format_of, is_bin, packed_files
 from mien.prepare.putting import Below
@@ -138,12 +138,8 @@ class Unpacked:
             if self._would.setdefault(_few(os.fsencode(place)), _few(content)) != _few(content):
                 raise InputError(f"{place}: two pictures have this place")
         else:
-            draft = place.with_name(f".mien-{secrets.token_hex(8)}.part")
-            try:
+            with draft_beside(place) as draft:
                 draft.write_bytes(content)
-                draft.replace(place)
-            finally:
-                draft.unlink(missing_ok=True)
         self.count += 1
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import secrets
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from mien.errors import InputError
+from mien.file_draft import draft_beside
 from mien.images import is_image_name
 
 if TYPE_CHECKING:
@@ -55,20 +55,18 @@ def write_list(path: Path, rows: Iterable[Row]) -> int:
     Raises:
         InputError: it cannot be written.
     """
-    draft = path.with_name(f".mien-{secrets.token_hex(8)}.part")
     n = 0
     try:
-        try:
-            with draft.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(_COLUMNS)
-                for row in rows:
-                    score = "" if row.score is None or not math.isfinite(row.score) else f"{row.score:.4f}"
-                    writer.writerow((_safe(row.picture), row.verdict, _text(row.reason), score, _text(row.group)))
-                    n += 1
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with (
+            draft_beside(path) as draft,
+            draft.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            for row in rows:
+                score = "" if row.score is None or not math.isfinite(row.score) else f"{row.score:.4f}"
+                writer.writerow((_safe(row.picture), row.verdict, _text(row.reason), score, _text(row.group)))
+                n += 1
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     return n

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mien.types import Pixels
 
-__all__ = ["Video", "VideoFrame"]
+__all__ = ["Video", "VideoFrame", "need_pyav"]
 
 # Only containers of one file: playlists (hls, concat, ...) could name other files, or hosts.
 _FORMATS: Final = (
@@ -67,7 +67,7 @@ class Video:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> None:
-        self._av = _pyav()
+        self._av = need_pyav()
         self._path = Path(path).absolute()
         self._max_pixels = max_pixels
         self.source = source_name(path)
@@ -190,7 +190,8 @@ def _said(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _pyav() -> Any:  # noqa: ANN401 - a module without types
+def need_pyav() -> Any:  # noqa: ANN401 - a module without types
+    """The package that decodes videos. Raises MissingExtraError when it is not installed."""
     try:
         import av
         import av.error

@@ -24,21 +24,29 @@ class Track:
 
     Attributes:
         id: 1, 2, 3, ... in order of appearance.
-        times: when it was seen, in seconds.
-        boxes: (x0, y0, x1, y1) each time.
+        seen: how often.
+        times: when, in seconds; the last `history` times.
+        boxes: (x0, y0, x1, y1) each of these times.
+        score: the best detection score it had.
         embedding: float32 (D,) mean of what it looked like, unit norm; empty without embeddings.
     """
 
     id: int
+    seen: int = 0
     times: list[float] = field(default_factory=list)
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    score: float = 0.0
     embedding: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
     _sum: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
 
-    def _seen(self, time: float, box: Floats, vector: Floats) -> None:
+    def _seen(self, time: float, box: Floats, score: float, vector: Floats, history: int | None) -> None:
         x0, y0, x1, y1 = box.tolist()
         self.times.append(time)
         self.boxes.append((x0, y0, x1, y1))
+        self.seen += 1
+        if history is not None:
+            del self.times[:-history], self.boxes[:-history]
+        self.score = max(self.score, score)
         self._sum = self._sum + vector if len(self._sum) else vector.astype(np.float32)
         length = float(np.linalg.norm(self._sum))
         self.embedding = self._sum / length if length > 0 else self._sum
@@ -58,13 +66,18 @@ class Tracker:
             verification suits.
         slack: see `alike`.
         patience: seconds after which a track that was not seen has ended.
+        history: how many times and boxes each track keeps, at least 1; None for all.
     """
 
     def __init__(
-        self, *, overlap: float = 0.3, alike: float | None = None, slack: float = 0.1, patience: float = 1.0
-    ) -> None:
+        self, *, overlap: float = 0.3, alike: float | None = None, slack: float = 0.1, patience: float = 1.0,
+        history: int | None = None,
+    ) -> None:  # fmt: skip
         if not 0 < overlap <= 1 or (alike is not None and not -1 <= alike <= 1) or not patience >= 0:
             raise InputError(f"tracker: expected 0 < overlap <= 1, a cosine and patience >= 0, got {overlap}, {alike}")
+        if history is not None and history < 1:
+            raise InputError(f"tracker: history: expected at least 1, got {history}")
+        self._history = history
         self._overlap, self._alike, self._slack, self._patience = overlap, alike, slack, patience
         self.tracks: list[Track] = []
         self._live: list[Track] = []
@@ -91,7 +104,7 @@ class Tracker:
                 track_of = Track(len(self.tracks) + 1)
                 self.tracks.append(track_of)
                 self._live.append(track_of)
-            track_of._seen(time, faces.boxes[i], vectors[i])
+            track_of._seen(time, faces.boxes[i], float(faces.scores[i]), vectors[i], self._history)
             result.append(track_of)
         return result
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from mien.errors import InputError
 from mien.evaluate.report.markup import Child, Markup, element, joined, text
 from mien.evaluate.report.style import POLICY, STYLE
+from mien.file_draft import draft_beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,17 +48,13 @@ def write_page(target: Path, page: str) -> Path:
     Raises:
         InputError: the folder or the file cannot be written.
     """
-    draft = target.with_name(f".mien-{secrets.token_hex(8)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with draft_beside(target) as draft:
             # Faces and names are for whoever made the page, until they share it.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
             with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
                 file.write(page.encode("utf-8"))
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         shown = str(target).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -30,8 +30,7 @@ class PostgresHome:
     turns. Searches are exact up to `Settings.exact_below` faces; above, pgvector's HNSW index is made (by the change
     that passes the size, after it is committed) and asked, and what it finds is ranked in float32.
 
-    Thread-safe: threads share a pool of connections. A restart of the server costs one error at most. Do not carry it
-    over `os.fork`.
+    Thread-safe: threads share a pool of connections. A restart of the server costs one error at most. Not for forks.
 
     Args:
         url: ``postgresql://user:password@host:port/database?schema=...``; see `Settings` for what else the query takes.

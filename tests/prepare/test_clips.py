@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
+import pathlib
+import sys
 
 import numpy as np
 import pytest
 
-from mien.errors import InputError
+from mien.errors import InputError, MissingExtraError
 from mien.images import decode
-from mien.prepare.frames import FrameOptions, frames
+from mien.prepare.clips import FrameOptions, frames
+from mien.prepare.frame_writing import FrameWriter
 from mien.prepare.manifest import read_manifest
 from mien.prepare.turning import clip_turns, turned, votes
 from mien.recognizer import Recognizer
@@ -210,7 +216,7 @@ def test_a_clip_that_breaks_down_leaves_no_folder_and_later_ones_of_its_name_are
         raise InputError("mine")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mien.prepare.frames.aligned_crops", broken)
+        patch.setattr("mien.prepare.frame_writing.aligned_crops", broken)
         assert [r.problem for r in frames([clip], out, recognizer)] == ["mine"]
     assert not (out / "a").exists()
     (out / "a").mkdir()
@@ -220,10 +226,42 @@ def test_a_clip_that_breaks_down_leaves_no_folder_and_later_ones_of_its_name_are
     assert (out / "a" / "mine.jpg").read_text() == "precious"
 
 
+def test_a_disk_without_room_for_a_folder_is_a_problem_of_the_clip(tmp_path, moving, recognizer, monkeypatch):
+    first, second = write(tmp_path / "a.mp4", moving[:2]), write(tmp_path / "b.mp4", moving[:2])
+    make, full = pathlib.Path.mkdir, tmp_path / "out" / "a" / "face-0001"
+
+    def no_room(place, *given, **named):
+        if place == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
+        make(place, *given, **named)
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", no_room)
+    broken, fine = frames([first, second], tmp_path / "out", recognizer)
+    assert (broken.error, broken.problem) == (True, f"{full}: {os.strerror(errno.ENOSPC)}")
+    assert (fine.error, fine.kept) == (False, 2)
+    assert not (tmp_path / "out" / "a").exists()
+
+
+def test_a_video_that_is_put_back_after_a_run_with_another_was_stopped_is_not_done(
+    tmp_path, moving, recognizer, monkeypatch
+):
+    clip, out = write(tmp_path / "a.mp4", moving[:1]), tmp_path / "out"
+    list(frames([clip], out, recognizer))
+    clip.rename(tmp_path / "before.mp4")
+    write(clip, moving[:4])
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameWriter, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            list(frames([clip], out, recognizer, FrameOptions()))
+    (tmp_path / "before.mp4").replace(clip)
+    assert [(r.before, r.kept) for r in frames([clip], out, recognizer)] == [(False, 2)]
+    assert len(list(out.rglob("*.jpg"))) == 2
+
+
 def test_a_run_that_was_stopped_begins_its_clip_anew(tmp_path, moving, recognizer, monkeypatch):
     clip, out = write(tmp_path / "a.mp4", moving[:2]), tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("mien.prepare.frames._Writer.finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt()))
+        patch.setattr("mien.prepare.clips.FrameWriter.finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             list(frames([clip], out, recognizer))
     (out / "a" / "face-0001" / "left.jpg").write_text("of the run that was stopped")
@@ -242,7 +280,7 @@ def test_a_folder_of_a_manifest_from_before_is_known(tmp_path, moving, recognize
 
 
 def test_long_lists_of_pictures_take_several_lines(tmp_path, moving, recognizer, monkeypatch):
-    monkeypatch.setattr("mien.prepare.frames._PICTURES", 3)
+    monkeypatch.setattr("mien.prepare.clips._PICTURES", 3)
     list(frames([write(tmp_path / "a.mp4", moving[:4])], tmp_path / "out", recognizer, FrameOptions(every=0, near=-1)))
     lines = list(read_manifest(tmp_path / "out"))
     assert [len(line.get("pictures", [])) for line in lines] == [0, 3, 3, 2, 0]
@@ -267,3 +305,66 @@ def test_faces_of_another_video_of_that_name_stay(tmp_path, moving, recognizer):
     assert sorted(out.rglob("*.jpg")) == before
     (tmp_path / "A" / "a.mp4").rename(tmp_path / "a.mp4")  # the same video, elsewhere now
     assert [report.problem for report in frames([tmp_path / "a.mp4"], out, recognizer)] == [""]
+
+
+class Scripted:
+    """A detector that finds what it is told to: a list of (box, score) for each frame, by the grey of its corner."""
+
+    name = "scripted"
+
+    def __init__(self, script):
+        self._script = script
+
+    def detect(self, images):
+        return [self._of(self._script[round(int(image[0, 0, 0]) / 20)]) for image in images]
+
+    @staticmethod
+    def _of(found):
+        boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
+        points = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
+        places = boxes[:, None, :2] + points * (boxes[:, 2:] - boxes[:, :2])[:, None]
+        return Faces(boxes, np.array([score for _, score in found], np.float32), places)
+
+
+def test_what_is_never_surely_a_face_goes_and_a_faint_look_of_a_face_stays(tmp_path, moving):
+    a, b = (20, 50, 260, 330), (440, 80, 640, 300)
+    script = [[(a, 0.99), (b, 0.9)], [(a, 0.82), (b, 0.93)], [(a, 0.85), (b, 0.9)]]
+    pictures = [picture.copy() for picture in moving[:3]]
+    for i, picture in enumerate(pictures):
+        picture[:16, :16] = 20 * i
+    clip, out = write(tmp_path / "a.mp4", pictures), tmp_path / "out"
+    recognizer = Recognizer("fast", detector=Scripted(script))
+    options = FrameOptions(every=0, near=-1, upright=False, sure=0.95)
+    (report,) = frames([clip], out, recognizer, options)
+    assert (report.tracks, report.faces, report.kept, report.dropped) == (1, 3, 3, {"never surely a face": 3})
+    assert sorted({picture.parent.name for picture in out.rglob("*.jpg")}) == ["face-0001"]
+    assert not (out / "a" / "face-0002").exists()
+    dropped = [face for line in read_manifest(out) for face in line.get("left_out", [])]
+    assert [(face["track"], face["reason"]) for face in dropped] == [(2, "never surely a face")] * 3
+    assert [face["box"] for face in dropped] == [list(b)] * 3
+    assert {len(face["landmarks"]) for face in dropped} == {5}
+    (all_of_it,) = frames([clip], tmp_path / "all", recognizer, FrameOptions(every=0, near=-1, upright=False))
+    assert (all_of_it.kept, all_of_it.dropped) == (6, {})  # the score of a detector nobody knows says nothing
+
+
+def test_the_manifest_tells_of_every_face_and_of_the_file(tmp_path, moving, recognizer):
+    clip = write(tmp_path / "a.mp4", [moving[0]] * 3)
+    (report,) = frames([clip], tmp_path / "out", recognizer, FrameOptions(every=0))
+    lines = list(read_manifest(tmp_path / "out"))
+    kept = [p for line in lines if line["decision"] == "kept" for p in line["pictures"]]
+    dropped = [p for line in lines if line["decision"] == "dropped" for p in line["left_out"]]
+    assert (len(kept), len(dropped), report.faces) == (2, 4, 6)
+    for one in kept + dropped:
+        x0, y0, x1, y1 = one["box"]
+        assert all(x0 <= x <= x1 and y0 <= y <= y1 for x, y in one["landmarks"])
+    assert {one["reason"] for one in dropped} == {"nearly the same as the one before"}
+    assert lines[-1]["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+
+
+def test_without_the_extra_the_run_is_refused_once_and_nothing_is_written(tmp_path, moving, recognizer, monkeypatch):
+    clips = [write(tmp_path / f"{n}.mp4", moving[:1]) for n in "ab"]
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match=r"pip install \"mien\[video\]\""):
+        list(frames(clips, tmp_path / "out", recognizer))
+    assert not (tmp_path / "out").exists()
+    assert [r.todo for r in frames(clips, tmp_path / "out", recognizer, dry_run=True)] == [True, True]

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import asdict, dataclass, field
+import itertools
+from collections import Counter, deque
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 
 from mien.errors import InputError, MienError
-from mien.images import ARCFACE_112, aligned_crops, loose_crops, save
-from mien.images.fingerprint import bit_distance, fingerprint
 from mien.match import VERIFY_FMR, calibration_for
+from mien.models.catalogue import DEFAULT_DETECTOR
+from mien.prepare.cropping_cut import content_sha256
 from mien.prepare.frame_folders import OwnFolders, folder_for
+from mien.prepare.frame_writing import FrameWriter
 from mien.prepare.manifest import Manifest, done_before, stamp
 from mien.prepare.turning import clip_turns, turned
-from mien.quality import measure_quality
 from mien.types import Image
 from mien.video import Tracker, Video
+from mien.video.source import need_pyav
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from mien.prepare.manifest import Entry
     from mien.recognizer import Recognizer
-    from mien.types import Analysis, Faces, Pixels
+    from mien.types import Analysis
     from mien.video import VideoFrame
 
-__all__ = ["ClipReport", "FrameOptions", "SampledBy", "frames"]
+__all__ = ["FAINT", "SURE", "ClipReport", "FrameOptions", "SampledBy", "frames"]
 
 SampledBy: TypeAlias = Literal["time", "motion", "quality"]
 """A frame every so often; only where something has moved since; or the best pictures of each face."""
 
+FAINT: Final = 0.8
+"""The least detection score of the default detector that is worth following."""
+SURE: Final = 0.95
+"""Its score from which there surely is a face."""
+_AT_ONCE = 20  # lines that are written together
 _PICTURES = 1000  # in a line of the manifest, which may not be of any length
 _THUMB = (32, 18)
 _MOVED = 4.0  # mean difference in grey levels of two small pictures, from which something has moved
@@ -55,6 +62,9 @@ class FrameOptions:
         near: drop a picture whose fingerprint differs in at most so many bits from the last one kept of that face;
             -1 keeps all.
         least: drop faces whose shorter side has fewer pixels.
+        sure: drop what was followed and in no frame had at least this detection score; None for 0.95 with the default
+            detector and 0 with others. With it a recognizer may find fainter faces (`confidence=FAINT`): a face that
+            turns away for some frames is followed through them, and a pattern that looks like one for a moment goes.
         whole: keep the whole frames (turned upright) instead of the faces.
     """
 
@@ -67,12 +77,14 @@ class FrameOptions:
     margin: float = 0.0
     near: int = 3
     least: float = 0.0
+    sure: float | None = None
     whole: bool = False
 
     def __post_init__(self) -> None:
         if self.sample not in ("time", "motion", "quality"):
             raise InputError(f"sample: expected time, motion or quality, got {self.sample!r}")
-        if not (self.every >= 0 and self.best >= 1 and 8 <= self.size <= 4096 and 0 <= self.margin <= 4):
+        fine = self.best >= 1 and 0 <= (self.sure or 0.0) <= 1
+        if not (fine and self.every >= 0 and 8 <= self.size <= 4096 and 0 <= self.margin <= 4):
             raise InputError(f"frames: a value lies outside its range: {self}")
 
 
@@ -85,9 +97,9 @@ class ClipReport:
         folder: where its pictures are.
         turns: quarter turns counter-clockwise that made it upright, besides the container's own.
         looked_at: frames in which faces were searched.
-        faces: faces found in them.
+        faces: faces found in them, of those who were surely faces.
         kept: pictures written.
-        dropped: pictures left out, by reason.
+        dropped: pictures, and things that were never surely a face, that were left out, by reason.
         tracks: how many faces were followed.
         problem: a broken tail, or why the video could not be used; "" when all is well.
         error: whether it could not be used at all.
@@ -109,19 +121,6 @@ class ClipReport:
     todo: bool = False
 
 
-@dataclass(slots=True)
-class _Kept:
-    """A picture that was written, or waits to be the best of its face."""
-
-    file: str
-    time: float
-    track: int
-    box: list[float]
-    score: float
-    quality: float
-    pixels: Pixels | None
-
-
 def frames(
     videos: Iterable[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
@@ -133,9 +132,11 @@ def frames(
 ) -> Iterator[ClipReport]:
     """Take faces out of videos into `folder/CLIP/face-0001/00012.345s.jpg`; lazily, a report a video.
 
-    A manifest in `folder` tells of every picture: of a clip, a line says that it was begun, then lines of decision
-    "kept" list `pictures`, and the line of decision "taken" is the clip's own. A run that was stopped goes on with the
-    clip it was at. Only folders that the manifest says were begun are ever written anew or removed.
+    A manifest in `folder` tells of every face: of a clip, a line says that it was begun, lines of decision "kept" list
+    `pictures`, lines of decision "dropped" what was `left_out` and why, all with box and landmarks in the upright
+    frame, and the line of decision "taken" is the clip's own; what stands before the last "begun" of a folder no longer
+    holds. A run that was stopped goes on with the clip it was at. Only folders that the manifest says were begun are
+    ever written anew or removed.
 
     Args:
         videos: the files; two of one name get folders of their own.
@@ -150,6 +151,8 @@ def frames(
         MissingExtraError: PyAV is not installed.
     """
     options = options or FrameOptions()
+    if options.sure is None:
+        options = replace(options, sure=SURE if recognizer.detector_name == DEFAULT_DETECTOR else 0.0)
     target = Path(folder)
     settings = {**asdict(options), "model": str(recognizer.identity)}
     clips = list(_clips(videos))
@@ -163,6 +166,7 @@ def frames(
             before = not clip.problem and done(clip.key, clip.marks)
             yield _report(clip, target, before=before, todo=not before)
         return
+    need_pyav()  # once, and not clip by clip
     with Manifest(target, "frames", settings, fresh=fresh) as manifest:
         own.keep(manifest, again=fresh)
         for clip in clips:
@@ -170,14 +174,16 @@ def frames(
                 yield _report(clip, target, before=True)
                 continue
             try:
-                report, pictures, entry = _take(clip, target, recognizer, options, own.begin)
-            except MienError as error:
+                report, lines = _take(clip, target, recognizer, options, own.begin)
+            except (MienError, OSError) as error:
                 own.give_up(clip.place)
-                yield ClipReport(str(clip.path), "", problem=str(error), error=True)
+                problem = str(error)
+                if isinstance(error, OSError):
+                    problem = f"{error.filename or clip.path}: {error.strerror or error}"
+                yield ClipReport(str(clip.path), "", problem=problem, error=True)
                 continue
-            parts = [pictures[i : i + _PICTURES] for i in range(0, len(pictures), _PICTURES)]
-            lines: list[Entry] = [{"decision": "kept", "folder": clip.place, "pictures": part} for part in parts]
-            manifest.add([*lines, {"source": clip.key, **clip.marks, "decision": "taken", **entry}])
+            while part := list(itertools.islice(lines, _AT_ONCE)):  # lines count from the last "begun" on
+                manifest.add(part)
             own.finished()
             yield report
 
@@ -221,9 +227,9 @@ def _report(clip: _Clip, target: Path, *, before: bool, todo: bool = False) -> C
 
 
 def _take(
-    clip: _Clip, target: Path, recognizer: Recognizer, options: FrameOptions, begin: Callable[[str], None]
-) -> tuple[ClipReport, list[Entry], Entry]:
-    """What is told of a clip, its pictures and the rest of its line; `begin` is called once it can be read."""
+    clip: _Clip, target: Path, recognizer: Recognizer, options: FrameOptions, begin: Callable[[str, str], None]
+) -> tuple[ClipReport, Iterator[Entry]]:
+    """What is told of a clip, and its lines; `begin` is called once it can be read."""
     path, folder = clip.path, target / clip.place
     video = Video(path)
     turns = clip_turns(video, recognizer) if options.upright else 0
@@ -231,32 +237,35 @@ def _take(
         alike = calibration_for(recognizer.identity).threshold(fmr=VERIFY_FMR)
     except InputError:  # a model without calibration: by place alone
         alike = None
-    tracker = Tracker(alike=alike, patience=max(1.0, 5 * options.every))
-    writer = _Writer(folder, options)
-    looked = count = 0
-    begin(clip.place)
-    for frame, analysis in _analysed(video, recognizer, options, turns, writer):
+    tracker = Tracker(alike=alike, patience=max(1.0, 5 * options.every), history=1)
+    writer = FrameWriter(folder, options)
+    looked, unmoved = 0, Counter[str]()
+    begin(clip.place, clip.key)
+    for frame, analysis in _analysed(video, recognizer, options, turns, unmoved):
         looked += 1
-        count += len(analysis.faces)
         tracks = tracker.update(frame.time, analysis.faces, analysis.embeddings)
         if analysis.image is not None:
             writer.take(frame.time, analysis.image.pixels, analysis.faces, [track.id for track in tracks])
-    kept = writer.finish()
-    report = ClipReport(
-        str(path), str(folder), turns, looked, count, len(kept), dict(writer.dropped), len(tracker.tracks),
-        video.problem or "",
-    )  # fmt: skip
-    columns = ("file", "time", "track", "box", "score", "quality")
-    pictures: list[Entry] = [{column: getattr(k, column) for column in columns} for k in kept]
+    sure = [track for track in tracker.tracks if track.score >= (options.sure or 0.0)]
+    record = writer.finish({track.id for track in sure})
+    reasons, kept = dict(unmoved + record.reasons()), len(record.kept)
+    count = sum(track.seen for track in sure)
     entry = {
-        "folder": folder.name, "turns": turns, "frames": looked, "faces": count, "dropped": dict(writer.dropped),
-        "problem": video.problem, "kept": len(pictures),
+        "sha256": content_sha256(path), "folder": folder.name, "turns": turns, "frames": looked, "faces": count,
+        "dropped": reasons, "problem": video.problem, "kept": kept,
     }  # fmt: skip
-    return report, pictures, entry
+    about = {"folder": folder.name}
+    lines: Iterator[Entry] = itertools.chain(
+        ({"decision": "kept", **about, "pictures": part} for part in record.pictures(_PICTURES)),
+        ({"decision": "dropped", **about, "left_out": part} for part in record.left_out(_PICTURES)),
+        [{"source": clip.key, **clip.marks, "decision": "taken", **entry}],
+    )
+    report = ClipReport(str(path), str(folder), turns, looked, count, kept, reasons, len(sure), video.problem or "")
+    return report, lines
 
 
 def _analysed(
-    video: Video, recognizer: Recognizer, options: FrameOptions, turns: int, writer: _Writer
+    video: Video, recognizer: Recognizer, options: FrameOptions, turns: int, dropped: Counter[str]
 ) -> Iterator[tuple[VideoFrame, Analysis]]:
     """The frames that are looked at, with what is in them."""
     waiting: deque[VideoFrame] = deque()
@@ -266,7 +275,7 @@ def _analysed(
         for frame in video.frames(every=options.every):
             thumb = cv2.resize(frame.pixels, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float32)
             if options.sample == "motion" and before is not None and np.abs(thumb - before).mean() < _MOVED:
-                writer.drop("nothing moved")
+                dropped["nothing moved"] += 1
                 continue
             before = thumb
             waiting.append(frame)
@@ -276,67 +285,3 @@ def _analysed(
         frame = waiting.popleft()
         if analysis.error is None:
             yield frame, analysis
-
-
-class _Writer:
-    """Cuts faces out and writes them, near duplicates left out."""
-
-    def __init__(self, folder: Path, options: FrameOptions) -> None:
-        self._folder, self._options = folder, options
-        self._last: dict[int, int] = {}
-        self._kept: list[_Kept] = []
-        self.dropped: dict[str, int] = {}
-
-    def drop(self, reason: str) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
-
-    def take(self, time: float, pixels: Pixels, faces: Faces, tracks: Sequence[int]) -> None:
-        if self._options.whole:
-            if not self._near(0, pixels):
-                self._keep(_Kept(f"{time:09.3f}s.jpg", time, 0, [], 0.0, 0.0, pixels))
-            return
-        if not len(faces):
-            return
-        qualities = [quality.score for quality in measure_quality(pixels, faces)]
-        for face, crop, track, quality in zip(faces, self._cut(pixels, faces), tracks, qualities, strict=True):
-            if min(face.width, face.height) < self._options.least:
-                self.drop("too small")
-            elif not self._near(track, crop):
-                file = f"face-{track:04d}/{time:09.3f}s.jpg"
-                box = [round(v, 2) for v in face.box]
-                self._keep(
-                    _Kept(file, round(time, 6), track, box, round(face.score, 4), round(float(quality), 4), crop)
-                )
-
-    def finish(self) -> list[_Kept]:
-        return sorted(self._kept, key=lambda kept: (kept.track, kept.time))
-
-    def _cut(self, pixels: Pixels, faces: Faces) -> Sequence[Pixels]:
-        side = (self._options.size, self._options.size)
-        if self._options.align:
-            return list(aligned_crops(pixels, faces, ARCFACE_112, (112, 112), size=side, margin=self._options.margin))
-        return loose_crops(pixels, faces, size=side, margin=self._options.margin)
-
-    def _near(self, track: int, crop: Pixels) -> bool:
-        mark = fingerprint(crop)
-        last = self._last.get(track)
-        if last is not None and int(bit_distance(last, mark)) <= self._options.near:
-            self.drop("nearly the same as the one before")
-            return True
-        self._last[track] = mark
-        return False
-
-    def _keep(self, kept: _Kept) -> None:
-        place = self._folder / kept.file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if kept.pixels is not None:
-            save(Image(kept.pixels), place, quality=95)
-        kept.pixels = None
-        self._kept.append(kept)
-        if self._options.sample == "quality" and not self._options.whole:
-            own = [k for k in self._kept if k.track == kept.track]
-            if len(own) > self._options.best:
-                worst = min(own, key=lambda k: k.quality)
-                (self._folder / worst.file).unlink(missing_ok=True)
-                self._kept.remove(worst)
-                self.drop("there are better ones of this face")
