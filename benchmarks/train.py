@@ -61,7 +61,9 @@ def config_of(ask: dict[str, Any]) -> Any:
     config = recipe(name)
     network = config.network if name == "fine-tune-dlib" else replace(config.network, name=ask["net"], options={})
     sources = (SourceConfig(path=ask["folder"], aligned=ask["aligned"]),)
-    data = replace(config.data, sources=sources, batch=batch, augment=FULL, cache=ask["cache"], workers=ask["workers"])
+    # Nobody virtual: the plain loop has none, and to make them takes time.
+    data = replace(config.data, sources=sources, batch=batch, augment=FULL, cache=ask["cache"], workers=ask["workers"],
+                   virtual_people=0, border="constant")  # fmt: skip
     loss = config.loss if ask["what"] == "mien recipe" else replace(config.loss, keep=0.0, centres="random")
     loop = replace(config.loop, threads=ask["threads"], log_steps=1, checkpoint_minutes=1e6, tensorboard=False)
     schedule = replace(config.schedule, epochs=1000)

@@ -4,9 +4,11 @@
     python benchmarks/train_head.py                # about six minutes, up to 13 GiB
     python benchmarks/train_head.py --small        # the smaller problem only
 
-Float32, two threads, B = 256; every row in processes of its own, in turns. The best time of all rounds counts, on the
-clock and in processor seconds (which a busy machine distorts less). Peak memory is the highest resident size during a
-step, less what was resident before it (centres included) and less the centres' gradient, in units of B x C x 4 bytes.
+Float32, two threads, B = 256; every row in processes of its own, in turns, all with the same pictures and centres: rows
+that compute the same loss must print the same one, to float32's rounding, or the benchmark ends with an error.
+The best time of all rounds counts, on the clock and in processor seconds (which a busy machine distorts less). Peak
+memory is the highest resident size during a step, less what was resident before it (centres included) and less the
+centres' gradient, in units of B x C x 4 bytes.
 Peers compute ArcFace (s 64, m 0.5): `pytorch-metric-learning`; the margin code most repositories carry (one-hot
 masks); a lean dense form written for this table (only the target's logit is touched). Stock PyTorch has no margin:
 `F.linear_cross_entropy` as it is, and with its chunked option. A row that passes `--limit` GiB or
@@ -41,7 +43,18 @@ ROWS = (
 )
 SAME_LOSS = ROWS[2:5]
 STOCK = ROWS[5:]
+ROUNDING = 2e-5
+"""Largest share by which the losses of rows that compute the same one may differ: float32 sums in another order."""
 RESULTS = Path(__file__).parent / "results" / "train_head.json"
+
+
+def draw(centres):
+    """The same centres for every row: N(0, 1/D), (C, D) or (C, 1, D), in place."""
+    import torch
+
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        return centres.normal_(generator=generator).div_(math.sqrt(centres.shape[-1]))
 
 
 def make(row: str, classes: int, dim: int) -> tuple[Callable, object]:
@@ -56,13 +69,16 @@ def make(row: str, classes: int, dim: int) -> tuple[Callable, object]:
 
         rate = 0.1 if row.endswith("0.1") else 1.0
         head = MarginHead(dim, classes, CombinedMargin(m2=MARGIN), SCALE, sample_rate=rate)
+        draw(head.centres)
         return head, head.centres
     if row.startswith("pytorch"):
         from pytorch_metric_learning.losses import ArcFaceLoss
 
         loss = ArcFaceLoss(classes, dim, margin=math.degrees(MARGIN), scale=SCALE)
+        with torch.no_grad():
+            loss.W.copy_(draw(torch.empty(classes, dim)).T)
         return loss, loss.W
-    weight = nn.Parameter(torch.randn(classes, dim) / math.sqrt(dim))
+    weight = nn.Parameter(draw(torch.empty(classes, dim)))
     cos_m, sin_m = math.cos(MARGIN), math.sin(MARGIN)
 
     def margined(cosine):
@@ -146,6 +162,18 @@ def watched(row: str, problem: str, rounds: int, limit: float) -> dict[str, floa
     return json.loads(out.splitlines()[-1])
 
 
+def check_same(losses: dict[str, float | None]) -> None:
+    """Compare the losses of rows that compute the same one; rows that did not fit (None) are passed over.
+
+    Raises:
+        RuntimeError: they differ by more than rounding; says which.
+    """
+    for rows in ((ROWS[0], *SAME_LOSS), STOCK):
+        found = {row: value for row in rows if (value := losses.get(row)) is not None}
+        if found and max(found.values()) - min(found.values()) > ROUNDING * abs(min(found.values())):
+            raise RuntimeError(f"rows that compute the same loss differ: {found}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="the smaller problem only; writes nothing")
@@ -187,6 +215,7 @@ def main() -> None:
                 "  did not fit" if values is None else " {:8.3f} {:11.3f} {:9.3f} {:7.2f}".format(*values.values())
             )
             print(f"{row:36}{numbers}")
+        check_same({row: None if values is None else values["loss"] for row, values in table.items()})
         ratios = {}
         for key in ("seconds", "processor_seconds"):
             for name, rows in (("same_loss", SAME_LOSS), ("stock", STOCK)):

@@ -34,6 +34,8 @@ ALL = {
     "noise": lambda p, r: a.add_noise(p, r, 8),
     "cover": lambda p, r: a.occlude(p, r, 0.2),
     "mask": lambda p, r: a.mask_face(p, POINTS, r),
+    "hat": lambda p, r: a.wear_hat(p, POINTS, r),
+    "glasses": lambda p, r: a.wear_glasses(p, POINTS, r),
     "mesh": lambda p, r: a.draw_mesh(p, a.random_mesh(r)),
 }
 
@@ -101,8 +103,48 @@ def test_the_mask_covers_the_mouth_and_leaves_the_eyes(face):
         assert np.array_equal(out[y, x], face[y, x])
 
 
-def test_a_face_of_one_point_gets_no_mask(face):
-    assert np.array_equal(a.mask_face(face, np.full((5, 2), 100, np.float32), a.generator(0, 0, 0)), face)
+@pytest.mark.parametrize("put_on", [a.mask_face, a.wear_hat, a.wear_glasses])
+def test_a_face_of_one_point_gets_no_mask_and_wears_nothing(face, put_on):
+    assert np.array_equal(put_on(face, np.full((5, 2), 100, np.float32), a.generator(0, 0, 0)), face)
+
+
+@pytest.mark.parametrize("put_on", [a.wear_hat, a.wear_glasses])
+@pytest.mark.parametrize("far", [9e4, 1e6, 1e10, np.inf, np.nan])
+def test_landmarks_far_outside_are_no_error(face, put_on, far):
+    points = POINTS.copy()
+    points[:2, 0] = -far, far
+    before = face.copy()
+    for seed in range(10):
+        out = put_on(face, points, a.generator(0, 0, seed))
+        assert out.shape == face.shape
+    assert np.array_equal(face, before)
+    if not far < 1e5:
+        assert np.array_equal(out, face)
+
+
+def test_hats_cover_what_is_above_the_brows_and_leave_nose_and_mouth():
+    pixels = np.full((112, 112, 3), 128, np.uint8)
+    points = np.array([[39, 52], [73, 52], [56, 71], [42, 90], [70, 90]], np.float32)
+    for seed in range(100):
+        changed = (a.wear_hat(pixels, points, a.generator(0, 0, seed)) != pixels).any(2)
+        assert changed[8, 30:80].mean() > 0.9  # far above the brows
+        assert not changed[78:95, 45:67].any()  # mouth; the shadow reaches the nose at most
+
+
+def test_glasses_are_around_the_eyes_whichever_way_the_head_leans():
+    pixels = np.full((200, 200, 3), 128, np.uint8)
+    level = np.array([[83, 90], [117, 90], [100, 109], [86, 128], [114, 128]], np.float32)
+    upright = np.mean([_changed(pixels, level, seed) for seed in range(40)], axis=0)
+    assert upright[90:100, 80:86].mean() > 0.4  # dark, or the frame
+    assert upright[125:].max() == 0
+    assert upright[:70].max() == 0
+    leaning = np.stack([200 - 1 - level[:, 1], level[:, 0]], 1)  # the picture turned by a quarter
+    turned = np.mean([_changed(pixels, leaning, seed) for seed in range(40)], axis=0)
+    assert np.abs(np.rot90(turned) - upright).mean() < 0.01
+
+
+def _changed(pixels, points, seed):
+    return (a.wear_glasses(pixels, points, a.generator(0, 0, seed)) != pixels).any(2)
 
 
 def test_cover_hides_about_the_share_it_says():

@@ -160,6 +160,8 @@ class LossConfig:
             makes a new network learn slowly.
         first_scale: see `scale_warm_up`; None for AdaCos's fixed one, sqrt(2) ln(classes - 1).
         sample_rate: share of the classes in a step (Partial FC), for margin losses.
+        products: fp32, or bf16: type of the matrix products with the class centres, of margin losses; bf16 is faster
+            where the processor has it, and rounds.
         centres: where the class centres start: random, or class-means (one pass over the data).
         keep: weight of ``1 - cos(new, old)`` to the embedding of the network it started from: against forgetting.
         old: a network's folder that plays the old one for ``keep`` and harmonic-triplet; None: the starting weights.
@@ -172,6 +174,7 @@ class LossConfig:
     scale_warm_up: float = 0.0
     first_scale: float | None = None
     sample_rate: float = 1.0
+    products: Literal["fp32", "bf16"] = "fp32"
     centres: Literal["random", "class-means"] = "random"
     keep: float = 0.0
     old: str | None = None

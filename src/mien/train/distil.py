@@ -23,6 +23,7 @@ from mien.recognizer import open_embedder
 from mien.train.backbones import save_network
 from mien.train.checkpoint import newest_checkpoint, whence, write_checkpoint
 from mien.train.checks import check_settings
+from mien.train.code_record import CodeRecord
 from mien.train.config import LossConfig, TrainConfig
 from mien.train.data import Batch
 from mien.train.display import Display, StepSeen
@@ -144,6 +145,7 @@ class _Distiller:
         stack: ExitStack,
     ) -> None:
         self.config, self.run, self.settings, self.processes, self.display = config, run, settings, processes, display
+        self.code = CodeRecord()
         seed = config.loop.seed
         seed_everything(seed, processes.rank)
         network = made_network(config.network, seed, config.data.evening)
@@ -206,12 +208,14 @@ class _Distiller:
         restore(self.stepper, state)
         self.at = _At(**state["position"])
         restore_random(self.processes, state["random"], self.config.loop.seed, self.at.step)
+        self.code.go_on(state.get("code", []), self.at.step)
         done = self.at.epoch >= self.config.schedule.epochs
         self.display.say(whence(self.at.step, self.at.epoch, done=done))
 
     def _save(self) -> None:
         self.at.lines = self.records.lines if self.records else 0
-        state = {**collect(self.stepper), "position": asdict(self.at), "taught": self._taught()}
+        parts = {"position": asdict(self.at), "taught": self._taught(), "code": self.code.at(self.at.step)}
+        state = {**collect(self.stepper), **parts}
         if self.processes.first:
             write_checkpoint(self.run.checkpoints, self.at.step, state, keep=self.config.loop.keep)
         self.processes.wait()
@@ -312,6 +316,7 @@ class _Distiller:
         return {
             "mien": mien.__version__,
             "torch": str(torch.__version__),
+            "code": self.code.at(self.at.step),
             "recipe": _NAME,
             "distil": self._taught(),
             "config": self.config.to_dict(),

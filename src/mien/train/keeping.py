@@ -12,6 +12,7 @@ import torch
 from mien.errors import TrainingError
 from mien.train.backbones import Backbone, save_network
 from mien.train.checkpoint import newest_checkpoint, read_checkpoint, whence, write_checkpoint
+from mien.train.code_record import CodeRecord
 from mien.train.config import TrainConfig
 from mien.train.data import TrainingSet
 from mien.train.display import Display
@@ -33,14 +34,22 @@ class Keeper:
         stepper: whose state it is.
         data: the pictures.
         display: for what a person should know.
+        code: what trains.
 
     Attributes:
         saved: when the last checkpoint was written, by ``time.monotonic``.
     """
 
-    def __init__(
-        self, run: RunFolder, config: TrainConfig, stepper: Stepper, data: TrainingSet, display: Display
+    def __init__(  # noqa: PLR0917
+        self,
+        run: RunFolder,
+        config: TrainConfig,
+        stepper: Stepper,
+        data: TrainingSet,
+        display: Display,
+        code: CodeRecord,
     ) -> None:
+        self._code = code
         self._run, self._config, self._stepper, self._data, self._display = run, config, stepper, data, display
         self._digest = data_digest(data)
         self.saved = time.monotonic()
@@ -65,13 +74,15 @@ class Keeper:
         restore(self._stepper, state)
         at = Position(**state["position"])
         restore_random(processes, state["random"], self._config.loop.seed, at.step)
+        self._code.go_on(state.get("code", []), at.step)
         self._display.say(whence(at.step, at.epoch, done=bool(at.stopped), path=Path(path)))
         return at
 
     def save(self, at: Position) -> None:
         """Write a checkpoint."""
         processes = self._stepper.processes
-        state = {**collect(self._stepper), "position": dataclasses.asdict(at), "data": self._digest}
+        parts = {"position": dataclasses.asdict(at), "data": self._digest, "code": self._code.at(at.step)}
+        state = {**collect(self._stepper), **parts}
         if processes.first:
             write_checkpoint(self._run.checkpoints, at.step, state, keep=self._config.loop.keep)
         processes.wait()
@@ -97,6 +108,7 @@ class Keeper:
         return {
             "mien": mien.__version__,
             "torch": str(torch.__version__),
+            "code": self._code.at(at.step),
             "config": self._config.to_dict(),
             "people": len(self._data.people),
             "pictures": len(self._data),

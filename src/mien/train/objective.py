@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -18,7 +19,7 @@ from mien.train.losses.angles import wide
 from mien.train.losses_by_name import LossParts, loss_parts
 from mien.train.schedules import margin_share
 
-__all__ = ["Objective", "fixed_scale"]
+__all__ = ["Objective", "fixed_scale", "without_idle_growth"]
 
 _BLOCK: Final = 4096  # classes that get their first centres from one seed, whichever process has them
 
@@ -69,6 +70,7 @@ class Objective(nn.Module):
                 sample_rate=self.config.sample_rate,
                 group=self.group,
                 seed=seed,
+                products=self.config.products,
             )
             _start(self.head, seed)
         elif self.parts.dense is not None:
@@ -79,7 +81,11 @@ class Objective(nn.Module):
     def _check_idle(self) -> None:
         """Refuse settings that this loss would pass over in silence."""
         config, name = self.config, self.config.name
-        centres = {"sample_rate": config.sample_rate < 1, "centres": config.centres != "random"}
+        centres = {
+            "sample_rate": config.sample_rate < 1,
+            "centres": config.centres != "random",
+            "products": config.products != "fp32",
+        }
         margin = {"margin_start": config.margin_start > 0, "margin_warm_up": config.margin_warm_up > 0}
         scale = {"scale_warm_up": config.scale_warm_up > 0}
         grows = self.head is not None and not isinstance(self.parts.margin, IntegerMargin)
@@ -160,6 +166,20 @@ class Objective(nn.Module):
                 terms["keep"] = (1.0 - F.cosine_similarity(rows, before, dim=1, eps=1e-12)).mean()
                 whole = whole + self.config.keep * terms["keep"]
         return whole, {name: term.detach() for name, term in terms.items()}
+
+
+def without_idle_growth(config: LossConfig) -> LossConfig:
+    """The same without ``margin_start`` and ``margin_warm_up`` where the loss has no margin that grows.
+
+    They did nothing then, and once were taken in silence; [Objective][] refuses them now.
+    """
+    if not (config.margin_start or config.margin_warm_up):
+        return config
+    try:
+        margin = loss_parts(config.name, config.options).margin
+    except InputError:  # said where the loss is made
+        return config
+    return config if _margins(margin) else replace(config, margin_start=0.0, margin_warm_up=0.0)
 
 
 def fixed_scale(classes: int) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -109,6 +110,9 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     Raises:
         InputError: as the run itself would.
     """
+    old = config.loss.old
+    if config.before is not None and old is not None and "before" in Path(old).parts and not Path(old).exists():
+        config = replace(config, loss=replace(config.loss, old=None))  # the first run makes it; one like it stands in
     people, pictures = len(np.unique(labels := _labels(config.data))), len(labels)
     seen = dict(zip(("people", "pictures"), shown(config.data, labels), strict=True))
     check_people(config.data, seen["people"])

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from mien.train.forgetting import SCORES
 from mien.train.records import METRICS
 from mien.train.settings import difference, read_settings
 
-__all__ = ["RunFolder", "read_config", "read_config_file"]
+__all__ = ["RunFolder", "read_config", "read_config_file", "without_idle"]
 
 _FREE: Final = (
     "recipe", "data.workers", "data.cache", "data.decode_once", "measure.batch", "loop.compile", "loop.device",
@@ -95,8 +95,8 @@ class RunFolder:
         with file_lock(self.path / ".lock", wait_s=0.0, busy=busy):
             yield
 
-    def begin(self, config: TrainConfig, *, resume: bool) -> None:
-        """Write the config, after a look at the one that is there.
+    def begin(self, config: TrainConfig, *, resume: bool) -> TrainConfig:
+        """Write the config, after a look at the one that is there; gives the one to go by.
 
         A run that came to no checkpoint (a mistyped setting, pictures that are not there) binds nobody.
 
@@ -107,8 +107,8 @@ class RunFolder:
         anew = not resume
         if path.exists():
             if resume:
-                old, new = read_config(self.path).to_dict(), config.to_dict()
-                lines = [line for line in difference(old, new) if not _free(line)]
+                config, old = self.going_on(config, resume=resume), without_idle(read_config(self.path))
+                lines = [line for line in difference(old.to_dict(), config.to_dict()) if not _free(line)]
                 if lines and self._kept():
                     raise InputError(
                         f"{self.path}: holds a run of another config; there -> here: {'; '.join(lines)}. Take another "
@@ -125,6 +125,18 @@ class RunFolder:
             with suppress(OSError):  # the folder one stands in may be gone
                 _write(self.path / _WHERE, {"working_folder": str(Path.cwd())}, ascii_only=True)
         _write(path, config.to_dict())
+        return config
+
+    def going_on(self, config: TrainConfig, *, resume: bool) -> TrainConfig:
+        """What to go on by: a run of an earlier mien with settings that did nothing, refused now, is without them.
+
+        Raises:
+            InputError: the config that is there is no run's.
+        """
+        if not resume or not (self.path / "config.json").exists() or not self._kept():
+            return config
+        there = read_config(self.path)
+        return config if without_idle(there) == there else without_idle(config)
 
     def given(self, path: str) -> tuple[Path, ...]:
         """Where a path of the config may lead: from the folder that the run was first started in, and from this one."""
@@ -145,6 +157,14 @@ class RunFolder:
         for name in ("checkpoints", "best", "last", "events"):
             with suppress(OSError):  # not there, or other things in it
                 (self.path / name).rmdir()
+
+
+def without_idle(config: TrainConfig) -> TrainConfig:
+    """The same without the settings that did nothing once, and are refused now."""
+    from mien.train.objective import without_idle_growth  # brings all losses: only where a run begins
+
+    first = config.before and without_idle(config.before)
+    return replace(config, loss=without_idle_growth(config.loss), before=first)
 
 
 def _write(path: Path, content: dict[str, Any], *, ascii_only: bool = False) -> None:

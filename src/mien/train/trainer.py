@@ -16,6 +16,7 @@ import torch
 
 from mien.errors import InputError
 from mien.train.checks import check_second, check_settings
+from mien.train.code_record import CodeRecord
 from mien.train.config import TrainConfig
 from mien.train.data import Batch, Batches, TrainingSet
 from mien.train.display import Display, StepSeen
@@ -40,7 +41,7 @@ from mien.train.parts import (
 from mien.train.position import Position, Stopped, TrainResult
 from mien.train.processes import Processes, joined
 from mien.train.records import Records
-from mien.train.run_folder import RunFolder
+from mien.train.run_folder import RunFolder, without_idle
 from mien.train.schedules import rate_factor, side_at
 from mien.train.state import seed_everything
 from mien.train.step import Stepper, autocast_of, network_input
@@ -72,7 +73,7 @@ def train(
     with joined(config.loop.device) as processes:
         shown = display if processes.first else Display()
         if (before := config.stage_before()) is not None:
-            check_second(config, folder / "before", processes.world)  # now, and not when the first run is over
+            check_second(RunFolder(folder).going_on(config, resume=resume), folder / "before", processes.world)  # early
             shown.say(f"first {before.recipe}, in {folder / 'before'}")
             first = _run(before, folder / "before", processes, resume=resume, display=shown)
             if first.stopped == "interrupted":
@@ -87,12 +88,14 @@ def _run(config: TrainConfig, folder: Path, processes: Processes, *, resume: boo
         torch.set_num_threads(config.loop.threads)
     if processes.device.type == "cpu":
         reuse_freed_memory()
-    run = RunFolder(folder)
+    run, given = RunFolder(folder), config
     with ExitStack() as stack:
         if processes.first:
             stack.enter_context(run.held())
-            run.begin(config, resume=resume)
-        processes.wait()
+            config = run.begin(config, resume=resume)
+            if config.loss != given.loss:
+                display.say(f"loss.margin_start, loss.margin_warm_up: did nothing for {given.loss.name}; left out")
+        config = without_idle(config) if processes.shared(config != given) else config  # paths may be each one's own
         trainer = _Trainer(config, run, processes, display, stack)
         with Interrupts() as interrupts:
             return trainer.go(interrupts)
@@ -105,7 +108,7 @@ class _Trainer:
         self, config: TrainConfig, run: RunFolder, processes: Processes, display: Display, stack: ExitStack
     ) -> None:
         self.config, self.run, self.processes, self.display = config, run, processes, display
-        seed = config.loop.seed
+        seed, code = config.loop.seed, CodeRecord()
         seed_everything(seed, processes.rank)
         network = made_network(config.network, seed, config.data.evening)
         check_settings(config, network, processes.world)  # before the pictures are aligned, which takes long
@@ -130,7 +133,7 @@ class _Trainer:
         )
         self.total = config.schedule.epochs * self.batches.steps()
         self.warm = round(config.schedule.warm_up * self.batches.steps())
-        self.keeper = Keeper(run, config, self.stepper, self.data, display)
+        self.keeper = Keeper(run, config, self.stepper, self.data, display, code)
         self._tell_start()
         found = self.keeper.newest()
         if found is None:

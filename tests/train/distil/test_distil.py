@@ -14,8 +14,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError, TrainingError  # noqa: E402
+from mien.train import code_record  # noqa: E402
 from mien.train import distil as room  # noqa: E402
-from mien.train.backbones import InputSpec, load_network  # noqa: E402
+from mien.train.backbones import InputSpec, load_network, network_facts  # noqa: E402
 from mien.train.config import (  # noqa: E402
     DataConfig,
     LoopConfig,
@@ -187,10 +188,14 @@ def test_it_goes_on_as_if_it_had_not_stopped(tmp_path, people, monkeypatch):
         real(self, batch)
 
     monkeypatch.setattr(room._Distiller, "_step", stopping)
+    monkeypatch.setattr(code_record, "code_now", lambda: {"mien": "1.0"})
     with pytest.raises(KeyboardInterrupt):
         distil(config(people, epochs=2), tmp_path / "cut", settings)
     monkeypatch.setattr(room._Distiller, "_step", real)
+    monkeypatch.setattr(code_record, "code_now", lambda: {"mien": "1.1", "commit": "a" * 40})
     distil(config(people, epochs=2), tmp_path / "cut", settings)
+    code = network_facts(tmp_path / "cut" / "last")["facts"]["code"]
+    assert code == [{"from_step": 1, "mien": "1.0"}, {"from_step": 4, "mien": "1.1", "commit": "a" * 40}]
     whole, cut = (
         [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("whole", "cut")

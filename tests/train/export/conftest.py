@@ -42,8 +42,9 @@ def tiny():
 def make_run(folder, network, part="best"):
     from mien.train.backbones import save_network
 
-    save_network(network, folder / part, facts={"recipe": "tiny"})
     config = {"recipe": "tiny|<b>", "loop": {"seed": 7}, "data": {"sources": [{"path": "/home/me/secret/celebs"}]}}
+    lists = {"lists": ["C:\\Users\\me\\pairs.txt", "~/secret/more.txt"]}
+    save_network(network, folder / part, facts={"recipe": "tiny", "config": config, **lists})
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     lines = [
         '{"step": 1, "loss": 3.5}',

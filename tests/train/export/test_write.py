@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -15,11 +16,13 @@ from mien.errors import InputError, LicenceError, ModelFileError, NotFoundError 
 from mien.images.align import similarity  # noqa: E402
 from mien.models import catalogue  # noqa: E402
 from mien.recognizer import open_embedder  # noqa: E402
-from mien.train.backbones import InputSpec, normalise  # noqa: E402
+from mien.train.backbones import InputSpec, network_facts, normalise  # noqa: E402
 from mien.train.export import ExportSettings, export_run, read_run  # noqa: E402
 from mien.train.export.card_file import looks_as_default, to_toml  # noqa: E402
 from mien.train.export.run_folder import model_name  # noqa: E402
 from mien.types import Faces  # noqa: E402
+
+SECRET = re.compile(rb"/home/me|secret|Users")
 
 
 def test_the_folder_names_its_model(run, exported, network):
@@ -62,6 +65,15 @@ def test_the_model_card_tells_data_recipe_seed_and_metrics_but_no_folders(export
     assert "/home/me" not in text
     assert "No licence" not in text
     assert json.loads((exported.folder / "export.json").read_text())["name"] == "my-run-1"
+
+
+def test_no_file_tells_a_folder_of_the_machine_that_trained(run, exported):
+    assert network_facts(run / "best")["facts"]["config"]["data"]["sources"][0]["path"] == "/home/me/secret/celebs"
+    told = [path.name for path in exported.folder.iterdir() if SECRET.search(path.read_bytes())]
+    assert not told
+    facts = network_facts(exported.folder)["facts"]
+    assert facts["lists"] == ["pairs.txt", "more.txt"]
+    assert facts["config"]["data"]["sources"] == [{"path": "celebs"}]
 
 
 def test_doing_it_again_gives_the_same_and_replaces_only_exports(tmp_path, run, exported):

@@ -25,6 +25,11 @@ CASES = {
     "exact gradients": (lambda: L.CombinedMargin(m2=0.5), {"averaged": False}),
     "sampled": (lambda: L.CombinedMargin(m2=0.5), {"classes": 40, "sample_rate": 0.4}),
     "sampled, few": (lambda: L.CombinedMargin(m2=0.5), {"classes": 2, "sample_rate": 0.1}),
+    "bf16 products": (lambda: L.CombinedMargin(m2=0.3), {"classes": 11, "scale": 8.0, "products": "bf16"}),
+    "bf16 products, sampled sub-centres": (
+        lambda: L.CombinedMargin(m3=0.2),
+        {"classes": 30, "scale": 8.0, "sample_rate": 0.3, "sub_centres": 2, "products": "bf16"},
+    ),
     "sampled sub-centres": (lambda: L.CombinedMargin(m3=0.2), {"classes": 30, "sample_rate": 0.3, "sub_centres": 2}),
 }
 

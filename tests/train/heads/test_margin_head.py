@@ -26,14 +26,14 @@ MARGINS = {
 }
 
 
-def both(name: str, chunk: int, subs: int = 1, dtype=torch.float64, scale: float = 64.0, seed: int = 0):
+def both(name: str, chunk: int, subs: int = 1, dtype=torch.float64, scale: float = 64.0, seed: int = 0, **more):
     """(loss, embeddings' gradient, centres' gradient) of the head and of the dense form."""
     draw = torch.Generator().manual_seed(seed)
     x = (torch.randn(B, D, generator=draw, dtype=torch.float64) * 9).to(dtype)
     y = torch.randint(0, C, (B,), generator=draw)
     y[1] = y[0]
     scale = 1.0 if name == "sphereface" else scale
-    head = MarginHead(D, C, MARGINS[name](), scale, sub_centres=subs, chunk=chunk).to(dtype)
+    head = MarginHead(D, C, MARGINS[name](), scale, sub_centres=subs, chunk=chunk, **more).to(dtype)
     dense = MARGINS[name]().to(dtype)
     dense.load_state_dict(head.margin.state_dict())
     one = x.clone().requires_grad_()
@@ -59,6 +59,42 @@ def test_chunked_equals_dense(name: str, chunk: int, subs: int) -> None:
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-11)
     for got, want in zip(*both(name, chunk, subs, torch.float32), strict=True):
         torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("subs", [1, 3])
+@pytest.mark.parametrize("chunk", [5, 1000])
+@pytest.mark.parametrize("name", MARGINS)
+def test_products_in_bf16_equal_dense_to_their_rounding(name: str, chunk: int, subs: int) -> None:
+    """A logit is off by 2^-8 of itself at the most, so that the loss is by 2^-8 s; gradients by a few per cent."""
+    scale = 1.0 if name == "sphereface" else 16.0
+    exact = both(name, chunk, subs, scale=scale)[1]
+    got, _ = both(name, chunk, subs, torch.float32, scale=scale, products="bf16")
+    assert all(part.dtype == torch.float32 for part in got)
+    largest = 27 if name == "sphereface" else scale  # the longest embedding's norm, or s
+    assert abs(float(got[0]) - float(exact[0])) < largest / 256
+    for one, want in zip(got[1:], exact[1:], strict=True):
+        assert float((one - want).norm() / want.norm()) < 0.03
+    plain, _ = both(name, chunk, subs, torch.float32, scale=scale)
+    assert not torch.equal(plain[2], got[2]), "bf16 was not used"
+
+
+def test_products_in_bf16_with_sampled_classes_and_narrow_centres() -> None:
+    """Against the same sampled classes in float32, and with centres that are bf16 themselves."""
+    draw = torch.Generator().manual_seed(5)
+    x, y = torch.randn(B, D, generator=draw), torch.randint(0, C, (B,), generator=draw)
+    found = {}
+    for products in ("fp32", "bf16"):
+        for rate, dtype in ((0.5, torch.float32), (1.0, torch.bfloat16)):
+            settings = {"sample_rate": rate, "chunk": 4, "products": products}
+            head = MarginHead(D, C, L.CombinedMargin(m3=0.2), 8.0, **settings).to(dtype)
+            head(x, y).backward()
+            grad = head.centres.grad
+            assert grad.is_sparse == (rate < 1)
+            assert grad.dtype == dtype
+            found[products, rate] = grad.to_dense().float()
+    for rate in (0.5, 1.0):
+        off = (found["bf16", rate] - found["fp32", rate]).norm() / found["fp32", rate].norm()
+        assert 0 < float(off) < 0.03
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 64])
@@ -144,6 +180,25 @@ def test_no_tensor_of_b_times_c_is_ever_made() -> None:
         head(x, y).backward()
     assert seen.largest <= classes * dim  # the centres and their gradient
     assert seen.largest < 0.2 * batch * classes
+
+
+def test_products_in_bf16_hold_no_more_than_float32_ones() -> None:
+    """The allocator's own account of one step, in chunks as the head chooses them; centres' gradients included."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    most = {}
+    for products in ("fp32", "bf16"):
+        head = MarginHead(256, 6000, L.CombinedMargin(m2=0.5), products=products)
+        x, y = torch.randn(256, 256, requires_grad=True), torch.arange(256)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+            head(x, y).backward()
+        held = most[products] = 0
+        for event in seen.profiler.kineto_results.events():
+            if event.name() == "[memory]" and event.device_type() == DeviceType.CPU:
+                held += event.nbytes()
+                most[products] = max(most[products], held)
+    assert 6000 * 256 * 4 < most["bf16"] <= most["fp32"]
 
 
 def test_sampling_is_seeded_holds_all_named_classes_and_is_even() -> None:
@@ -251,6 +306,7 @@ def test_training_with_the_head_learns() -> None:
         (lambda: MarginHead(D, 0, L.Margin()), "classes"),
         (lambda: MarginHead(D, C, L.Margin(), sample_rate=0.0), "sample_rate"),
         (lambda: MarginHead(D, C, L.Margin(), chunk=0), "chunk"),
+        (lambda: MarginHead(D, C, L.Margin(), products="fp16"), "products"),
         (lambda: MarginHead(D, C, L.Margin())(torch.zeros(2, D), torch.tensor([0, C])), "labels"),
         (lambda: MarginHead(D, C, L.Margin())(torch.zeros(2, D + 1), torch.tensor([0, 1])), "embeddings"),
         (lambda: MarginHead(D, C, L.IntegerMargin())(torch.zeros(2, D), torch.tensor([0, 1])), "scale"),

@@ -66,12 +66,18 @@ def test_every_process_gets_the_dense_loss_and_its_share_of_the_gradients(outcom
     loss = margin_softmax(x, columns[kept], torch.searchsorted(kept, y), margin, settings["scale"])
     loss.backward()
     exact = {"rtol": 1e-9, "atol": 1e-11} if kind == "float64" else {"rtol": 1e-5, "atol": 1e-5}
+    if settings.get("products") == "bf16":  # to its rounding; and the same on all
+        assert all(torch.equal(rank["loss"], ranks[0]["loss"]) for rank in ranks)
+        exact = {"rtol": 0.0, "atol": settings["scale"] / 256}
     for rank in ranks:
         torch.testing.assert_close(rank["loss"].double(), loss.detach(), **exact)
     x_grads = torch.cat([r["x_grad"] for r in ranks]).double() / (world if settings["averaged"] else 1)
-    torch.testing.assert_close(x_grads, x.grad, **exact)
     grads = torch.cat([r["grad"] for r in ranks]).double().view_as(columns)
-    torch.testing.assert_close(grads, columns.grad, **exact)
+    for got, want in ((x_grads, x.grad), (grads, columns.grad)):
+        if settings.get("products") == "bf16":
+            assert 0 < float((got - want).norm() / want.norm()) < 0.03
+        else:
+            torch.testing.assert_close(got, want, **exact)
     for rank in ranks:  # an empty shard has nothing to sample
         assert rank["sparse"] == (settings.get("sample_rate", 1.0) < 1.0 and rank["span"][1] > rank["span"][0])
 

@@ -60,6 +60,11 @@ def test_every_name_has_parts_and_unknown_ones_are_told_the_nearest() -> None:
         loss_parts("magface", {"norm_range": 3})
     with pytest.raises(InputError, match=r"loss.sample_rate: is for margin losses; triplet has no class"):
         Objective(LossConfig(name="triplet", sample_rate=0.5), DIM, PEOPLE)
+    with pytest.raises(
+        InputError, match=r"loss.products: is for margin losses; triplet has no .*; take loss.products=fp32"
+    ):
+        Objective(LossConfig(name="triplet", products="bf16"), DIM, PEOPLE)
+    assert Objective(LossConfig(name="arcface", products="bf16"), DIM, PEOPLE).head.products == "bf16"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
-from mien.errors import InputError  # noqa: E402
+from mien.errors import InputError, NotFoundError  # noqa: E402
 from mien.train.parts import made_network  # noqa: E402
 from mien.train.plan import planned, rows_of  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
@@ -94,3 +94,16 @@ def test_activations_of_a_plain_net_are_the_tensors_that_backward_needs(tiny, mo
     plan = planned(tiny())
     by_hand = 4 * (3 * 32 * 32 + 4 * 32 * 32)  # the input of the convolution, and relu's result, which fc keeps, too
     assert by_hand <= plan.activations / 12 <= by_hand * 1.6  # and a copy by another memory layout
+
+
+def test_an_old_network_that_the_first_run_is_to_make(tiny, plain, tmp_path) -> None:
+    """The run takes it, so the plan does; a folder that nobody will make stays refused."""
+    loss = {"name": "harmonic-triplet", "options": {}, "old": str(tmp_path / "run" / "before" / "best")}
+    pk = {"sampler": {"name": "pk", "people": 3, "each": 4}}
+    found = planned(tiny(before=plain(), loss=loss, data=pk))
+    same = planned(tiny(before=plain(), loss={**loss, "old": None}, data=pk))
+    assert found.network == same.network
+    with pytest.raises(NotFoundError):
+        planned(tiny(before=plain(), loss={**loss, "old": str(tmp_path / "other")}, data=pk))
+    with pytest.raises(NotFoundError):
+        planned(tiny(loss=loss, data=pk))

@@ -18,6 +18,7 @@ from mien.train.backbones import load_network, network_facts, save_network  # no
 from mien.train.checkpoint import checkpoints  # noqa: E402
 from mien.train.display import Display  # noqa: E402
 from mien.train.measuring import Accuracy  # noqa: E402
+from mien.train.processes import Processes  # noqa: E402
 from mien.train.run_folder import read_config  # noqa: E402
 from mien.train.step import Stepper  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
@@ -438,3 +439,74 @@ def test_an_old_network_must_see_the_same_part_of_the_face(tiny, tmp_path) -> No
     closer = tiny(network={**FILTERS, "name": "filters:iresnet-quick"}, loss={"keep": 1.0, "old": old})
     with pytest.raises(InputError, match="same part of the face"):
         train(closer, tmp_path / "other")
+
+
+@pytest.mark.parametrize("again", [0.5, 0.0])  # the same command, and that of a recipe that was mended since
+def test_settings_that_did_nothing_are_left_out_when_an_old_run_goes_on(
+    tiny, losses, stop_after, tmp_path, monkeypatch, again
+) -> None:
+    loss = {"name": "normface", "options": {"scale": 16.0}}
+    train(tiny(loss=loss), tmp_path / "whole")
+    stop_after(3)
+    with monkeypatch.context() as then:  # as mien once was
+        then.setattr("mien.train.objective.Objective._check_idle", lambda _self: None)
+        train(tiny(loss={**loss, "margin_warm_up": 0.5}), tmp_path / "run")
+    stop_after(None)
+    told = Told()
+    config = tiny(loss={**loss, "margin_warm_up": again})
+    assert train(config, tmp_path / "run", display=told).stopped == "finished"
+    assert any("loss.margin_warm_up: did nothing for normface; left out" in line for line in told.said) == (again > 0)
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(tmp_path / "whole"), rtol=1e-6)
+    with pytest.raises(InputError, match=r"loss.margin_warm_up: is for losses"):  # a new run is not helped
+        train(tiny(loss={**loss, "margin_warm_up": 0.5}), tmp_path / "new")
+
+
+def test_settings_that_did_something_still_bind(tiny, stop_after, tmp_path) -> None:
+    stop_after(3)
+    train(tiny(loss={"margin_warm_up": 0.5}), tmp_path / "run")
+    stop_after(None)
+    with pytest.raises(InputError, match=r"loss.margin_warm_up: 0.5 -> 0.0"):
+        train(tiny(), tmp_path / "run")
+
+
+def test_settings_that_did_nothing_are_left_out_in_the_second_of_two_runs_too(
+    tiny, plain, stop_after, tmp_path, monkeypatch
+) -> None:
+    loss = {"name": "normface", "options": {"scale": 16.0}, "margin_warm_up": 0.5}
+    config = tiny(before=plain(loss=loss), loss=loss)
+    real = trainer._run
+
+    def stopped_in_the_second(config, folder, *given, **more):
+        stop_after(None if folder.name == "before" else 3)
+        return real(config, folder, *given, **more)
+
+    with monkeypatch.context() as then:  # as mien once was
+        then.setattr("mien.train.objective.Objective._check_idle", lambda _self: None)
+        then.setattr(trainer, "_run", stopped_in_the_second)
+        assert train(config, tmp_path / "run").stopped == "interrupted"
+    stop_after(None)
+    assert train(config, tmp_path / "run").stopped == "finished"
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_further_processes_keep_their_own_paths(tiny, tmp_path, monkeypatch, dropped) -> None:
+    """The first process tells them what it left out, and not its whole config: another machine has other folders."""
+    taken = []
+
+    class Second(Processes):
+        def wait(self) -> None: ...
+
+        def shared(self, value):
+            return dropped if isinstance(value, bool) else tiny(data={"cache": "elsewhere"})
+
+    def made(config, *_given):
+        taken.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "_Trainer", made)
+    own = tiny(loss={"name": "normface", "options": {}, "margin_warm_up": 0.5})
+    with pytest.raises(KeyboardInterrupt):
+        trainer._run(own, tmp_path / "run", Second(1, 2, torch.device("cpu")), resume=True, display=Told())
+    (config,) = taken
+    assert config.data == own.data
+    assert config.loss.margin_warm_up == (0.0 if dropped else 0.5)

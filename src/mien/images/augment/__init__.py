@@ -20,6 +20,7 @@ from mien.images.augment.light import (
 from mien.images.augment.mesh import MESH_FAMILIES, Mesh, draw_mesh, random_mesh
 from mien.images.augment.pipeline import Augmentation, augmented, generator
 from mien.images.augment.shape import flip, rotate, shift_and_scale, turn_away
+from mien.images.augment.worn import wear_glasses, wear_hat
 
 __all__ = [
     "EVENINGS",
@@ -48,4 +49,6 @@ __all__ = [
     "self_quotient",
     "shift_and_scale",
     "turn_away",
+    "wear_glasses",
+    "wear_hat",
 ]

@@ -12,6 +12,7 @@ from mien.images.augment.degrade import add_noise, blur, compress, lower_resolut
 from mien.images.augment.light import change_light, grey
 from mien.images.augment.mesh import draw_mesh, random_mesh
 from mien.images.augment.shape import flip, rotate, shift_and_scale, turn_away
+from mien.images.augment.worn import wear_glasses, wear_hat
 
 if TYPE_CHECKING:
     from mien.types import Floats, Pixels
@@ -19,7 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["Augmentation", "augmented", "generator"]
 
 _SHAPE: Final = ("flip", "move", "turn", "away")
-_CHANGES: Final = (*_SHAPE, "light", "greys", "blurs", "small", "jpeg", "noise", "cover", "mask", "mesh")
+_CHANGES: Final = (
+    *_SHAPE,
+    "light",
+    "greys",
+    "blurs",
+    "small",
+    "jpeg",
+    "noise",
+    "cover",
+    "mask",
+    "mesh",
+    "hat",
+    "glasses",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +41,9 @@ class Augmentation:
     """How often each change happens (0 to 1), and how far it goes at most. The defaults suit aligned face crops.
 
     Attributes:
-        flip, move, turn, light, greys, blurs, small, jpeg, noise, cover, mask, mesh, away: probabilities. `mask` and
-            `away` (turned away from the camera) need landmarks; without them they do nothing.
+        flip, move, turn, light, greys, blurs, small, jpeg, noise, cover, mask, mesh, away, hat, glasses: probabilities.
+            `mask`, `hat`, `glasses` and `away` (turned away from the camera) need landmarks; without them they do
+            nothing.
         most_shift: share of the side.
         most_scale: largest factor, and the inverse of the smallest.
         most_turn: radians.
@@ -54,6 +69,8 @@ class Augmentation:
     mask: float = 0.0
     mesh: float = 0.0
     away: float = 0.0
+    hat: float = 0.0
+    glasses: float = 0.0
     most_shift: float = 0.06
     most_scale: float = 1.1
     most_turn: float = 0.2
@@ -92,8 +109,11 @@ def augmented(
     go = rng.random(12)
     far = rng.uniform(-1, 1, 12)
     amount = rng.random(6)
-    seeds = rng.integers(0, 1 << 63, 4)
+    seeds = list(rng.integers(0, 1 << 63, 4))
     away = rng.uniform(-1, 1, 2)
+    worn = rng.random(2)
+
+    seeds += list(rng.integers(0, 1 << 63, 2))
 
     def inner(which: int) -> np.random.Generator:  # made for those alone that are needed
         return np.random.Generator(np.random.SFC64(seeds[which]))
@@ -102,6 +122,10 @@ def augmented(
     out = pixels
     if go[0] < how.mask and landmarks is not None:
         out = mask_face(out, landmarks, inner(0))
+    if worn[0] < how.glasses and landmarks is not None:
+        out = wear_glasses(out, landmarks, inner(4))
+    if worn[1] < how.hat and landmarks is not None:
+        out = wear_hat(out, landmarks, inner(5))
     if abs(away[0]) < how.away and landmarks is not None:
         out, _ = turn_away(out, landmarks, how.most_away * away[1], aligned=True)
     if go[1] < how.cover:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
+
+from mien.train.code_record import code_in_words
+from mien.train.export.published import without_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +32,7 @@ _LIMITS: Final = """\
 - Whoever decides about people with it needs their consent, or another lawful ground, and a person who can be asked.
 """
 _MOST_ROWS: Final = 200
+_MOST_STARTS: Final = 20
 
 
 def readme(
@@ -75,6 +78,8 @@ def readme(
         "",
         "## Training",
         "",
+        *_trained_by(run),
+        "",
         *_settings(run),
         "",
         "## Measured",
@@ -111,8 +116,18 @@ def _cell(value: object) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")[:300]
 
 
+def _trained_by(run: Run) -> list[str]:
+    pieces = code_in_words(run.facts.get("code"))
+    if not pieces:
+        return ["Which commit of the code trained it is not known: the run kept no record of it."]
+    more = f"; {len(pieces) - _MOST_STARTS} further pieces" if len(pieces) > _MOST_STARTS else ""
+    listed = [f"- {_cell(piece)}" for piece in pieces[:_MOST_STARTS]]
+    return [f"Trained by (changes that were not committed are not seen{more}):", "", *listed]
+
+
 def _settings(run: Run) -> list[str]:
-    rows = [*_flat(run.config, ""), *_flat(run.facts, "facts.")][:_MOST_ROWS]
+    facts = {key: value for key, value in run.facts.items() if key != "code"}
+    rows = [*_flat(run.config, ""), *_flat(facts, "facts.")][:_MOST_ROWS]
     return (
         _rows(rows) if rows else ["The run kept no settings (config.json), so nothing is known of its data and recipe."]
     )
@@ -126,14 +141,7 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             for i, item in enumerate(value):
                 yield from _flat(item if isinstance(item, dict) else {"": item}, f"{prefix}{key}.{i}.")
         elif value not in (None, "", [], {}):
-            yield f"{prefix}{key}", _without_folders(value)
-
-
-def _without_folders(value: object) -> str:
-    """Text that is an absolute path is told by its last part: cards are published, machines are not."""
-    if isinstance(value, str) and (value.startswith(("/", "~")) or value[1:3] == ":\\"):
-        return PurePath(value.replace("\\", "/")).name
-    return str(value)
+            yield f"{prefix}{key}", str(without_folders(value))
 
 
 def _measured(forms: Sequence[Form], pairs: str) -> list[str]:

@@ -15,12 +15,14 @@ import numpy as np
 
 from mien.errors import InputError, ModelError
 from mien.train.backbones import save_network
+from mien.train.code_record import code_in_words
 from mien.train.export.accuracy import Form, face_time, measured_on
 from mien.train.export.calibrations import write_calibrations
 from mien.train.export.card_file import card_values, looks_as_default, write_card
 from mien.train.export.faces import aligned_faces, example_faces
 from mien.train.export.graph import MAX_DIFFERENCE, MIN_COSINE, Agreement, check_graph, graph_input, to_onnx
 from mien.train.export.placing import MARK, need_ours, put_in_place
+from mien.train.export.published import without_folders
 from mien.train.export.readme import readme
 from mien.train.export.run_folder import Run, model_name, read_run
 from mien.train.export.variants import VARIANTS, to_fp16, to_int8
@@ -190,7 +192,7 @@ class _Writer:
         if self.settings.calibrate is not None:
             self.say(f"calibrating on {self.settings.calibrate}")
             calibrations = write_calibrations(self.settings.calibrate, cards, self.folder)
-        save_network(network, self.folder, facts=dict(self.run.facts))
+        save_network(network, self.folder, facts=without_folders(dict(self.run.facts)))
         self._write_texts(cards["fp32"], forms, agreement, label, calibrations)
         return agreement, forms, tuple(name for name, _ in calibrations), self._notes(forms, calibrations)
 
@@ -238,7 +240,7 @@ class _Writer:
             size=len(data),
             licence=self.settings.licence or "unstated",
             commercial=self.settings.commercial,
-            source=f"trained with mien {metadata.version('mien')}",
+            source=_source(run),
             accuracy=accuracy,
         )
         return write_card(self.folder / f"card{mark}.toml", values)
@@ -275,6 +277,7 @@ class _Writer:
             },
             "calibrations": [name for name, _ in calibrations],
             "versions": versions,
+            "trained_by": code_in_words(self.run.facts.get("code")),
         }
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         (self.folder / MARK).write_text(text + "\n", encoding="utf-8", newline="\n")
@@ -292,6 +295,16 @@ class _Writer:
             if lost:
                 notes.append(f"{form.variant} is worse than fp32: {'; '.join(lost)}")
         return tuple(notes)
+
+
+def _source(run: Run) -> str:
+    """Which code trained it, as the run noted; of several pieces the last, with where the others are told."""
+    pieces = code_in_words(run.facts.get("code"))
+    if not pieces:
+        return "trained with mien"
+    if not pieces[-1].startswith("from step"):
+        return f"trained with {pieces[-1]}"
+    return f"trained with mien in pieces (README.md), the last {pieces[-1]}"
 
 
 def _accuracy(form: Form, pairs: str) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Part:
         group: the processes, or None.
         threshold: (B,) margined target cosines, above which a negative counts as hard; None without ``hardness``.
         hardness: 0-d t: hard negatives' cosines become ``c (t + c)``.
+        narrow: matrix products take and give bfloat16; sums within one are float32, as is all that is between them.
     """
 
     index: Tensor | None
@@ -40,6 +41,7 @@ class Part:
     group: Group
     threshold: Tensor | None = None
     hardness: Tensor | None = None
+    narrow: bool = False
 
 
 def target_cosine(unit: Tensor, centres: Tensor, part: Part) -> tuple[Tensor, Tensor]:
@@ -73,6 +75,10 @@ class _Walk:
         rows = self.chunk * self.subs
         self.unit = scaled.new_empty(rows, dim)
         self.logits = scaled.new_empty(scaled.shape[0] * rows)
+        if part.narrow:
+            self.narrow_scaled = scaled.bfloat16()
+            self.narrow_unit = torch.empty_like(self.unit, dtype=torch.bfloat16)
+            self.narrow_logits = torch.empty_like(self.logits, dtype=torch.bfloat16)
         # Targets in order of class: each chunk's are a stretch of them.
         order = part.position.sort()
         starts = torch.arange(0, self.count + self.chunk, self.chunk, device=order.values.device)
@@ -94,8 +100,22 @@ class _Walk:
         unit = torch.mul(raw, inverse.unsqueeze(1), out=self.unit[:rows])
         batch = self.scaled.shape[0]
         logits = self.logits[: batch * rows].view(batch, rows)
-        torch.addmm(minus.unsqueeze(1), self.scaled, unit.T, beta=-1, out=logits)
+        if self.part.narrow:
+            ends = self.narrow_unit[:rows].copy_(unit)
+            product = torch.mm(self.narrow_scaled, ends.T, out=self.narrow_logits[: batch * rows].view(batch, rows))
+            torch.sub(product, minus.unsqueeze(1), out=logits)
+        else:
+            torch.addmm(minus.unsqueeze(1), self.scaled, unit.T, beta=-1, out=logits)
         return unit, logits
+
+    def pull(self, weights: Tensor, unit: Tensor, rows: Tensor) -> Tensor:
+        """Add to rows (B, D) the chunk's unit centres times weights (B, rows); gives these in the products' type."""
+        if not self.part.narrow:
+            rows.addmm_(weights, unit)
+            return weights
+        taken = self.narrow_logits[: weights.numel()].view_as(weights).copy_(weights)
+        rows += taken @ self.narrow_unit[: unit.shape[0]]  # where logits_of has put them
+        return taken
 
     def targets_in(self, low: int) -> tuple[Tensor, Tensor]:
         """Batch rows whose target is in the chunk, and its place in the chunk."""
@@ -185,6 +205,7 @@ def _gradients(ctx: Any, lse_grad: Tensor, cosine_grad: Tensor) -> tuple[Tensor 
     walk = _Walk(unit, scale, centres, part)
     minus = torch.where(lse.isfinite(), lse, 0.0)
     weighted = (lse_grad * scale).unsqueeze(1) * unit  # what a unit of probability pulls centres towards
+    weighted = weighted.bfloat16() if part.narrow else weighted
     unit_grad = torch.zeros_like(unit)
     aim_grad = torch.zeros_like(unit)
     centre_grad = centres.new_empty((walk.count, *centres.shape[1:])) if ctx.needs_input_grad[2] else None
@@ -203,13 +224,15 @@ def _gradients(ctx: Any, lse_grad: Tensor, cosine_grad: Tensor) -> tuple[Tensor 
             logits.zero_().view(*chosen.shape, walk.subs).scatter_(2, which.unsqueeze(2), chosen.unsqueeze(2))
         else:
             logits = chosen
-        unit_grad.addmm_(logits, ends)
+        taken = walk.pull(logits, ends, unit_grad)
         places = places * walk.subs + nearest[rows]
         aim_grad[rows] = ends[places]
         if flat is None:
             continue
         same = flat.dtype == unit.dtype
-        grad = torch.mm(logits.T, weighted, out=flat[span] if same else None)
+        grad = torch.mm(taken.T, weighted, out=flat[span] if same and not part.narrow else None)
+        if part.narrow:
+            grad = flat[span].copy_(grad) if same else grad.to(unit.dtype)
         grad.index_add_(0, places, cosine_grad[rows].unsqueeze(1) * unit[rows])
         along = torch.mul(grad, ends, out=product[: ends.shape[0]]).sum(1)
         grad.addcmul_(ends, along.unsqueeze(1), value=-1).mul_(inverse[span].unsqueeze(1))

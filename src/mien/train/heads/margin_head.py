@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -57,6 +59,8 @@ class MarginHead(nn.Module):
         averaged: whether the network's gradients are averaged over processes.
         seed: of the sampling and, with the rank, of the first centres.
         chunk: classes at a time; None chooses.
+        products: fp32, the embeddings' own type and exact; or bf16, for the three matrix products of each chunk only:
+            faster where the processor has it, with loss and gradients to bfloat16's rounding.
 
     Raises:
         InputError: settings that make no sense.
@@ -80,6 +84,7 @@ class MarginHead(nn.Module):
         averaged: bool = True,
         seed: int = 0,
         chunk: int | None = None,
+        products: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         super().__init__()
         check_number(dim, "dim", 1)
@@ -89,6 +94,9 @@ class MarginHead(nn.Module):
         check_number(sample_rate, "sample_rate", 1e-9, 1.0)
         check_number(seed, "seed", 0)
         check_number(1 if chunk is None else chunk, "chunk", 1)
+        if products not in ("fp32", "bf16"):
+            raise InputError(f"products: expected fp32 or bf16, got {products!r}")
+        self.products = products
         self.dim, self.classes, self.sub_centres = dim, classes, sub_centres
         self.margin, self.scale, self.sample_rate = margin, scale, sample_rate
         self.group, self.averaged, self.seed, self.chunk = group, averaged, seed, chunk
@@ -126,7 +134,7 @@ class MarginHead(nn.Module):
                 self.margin.observe(cosine, norms)
             if (hardness := self.margin.hardness) is not None:
                 threshold = self.margin.target(cosine, norms)
-                part = Part(part.index, part.position, part.chunk, part.group, threshold, hardness.clone())
+                part = replace(part, threshold=threshold, hardness=hardness.clone())
         negatives, cosine = negatives_and_target(unit, scale, self.centres, cosine=cosine, nearest=nearest, part=part)
         losses = -F.logsigmoid(scale * self.margin.target(cosine, norms) - negatives)
         penalty = self.margin.penalty(norms)
@@ -142,8 +150,10 @@ class MarginHead(nn.Module):
             index = sample_classes(position[here], self.last - self.first, self.sample_rate, seed)
             position = torch.searchsorted(index, position)
         held = _LOGITS.get(labels.device.type, _LOGITS_ELSEWHERE)
+        narrow = self.products == "bf16"
+        held = held // 2 if narrow else held  # what is kept in bf16 comes on top
         chunk = self.chunk or max(256, held // max(labels.shape[0] * self.sub_centres, 1))
-        return Part(index, torch.where(here, position, -1), chunk, self.group)
+        return Part(index, torch.where(here, position, -1), chunk, self.group, narrow=narrow)
 
     @torch.no_grad()
     def initialise(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
