@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 
 import cv2
 import numpy as np
@@ -11,6 +14,8 @@ import psutil
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
+
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter  # noqa: E402
 
 from mien.errors import ImageError, InputError, MienError  # noqa: E402
 from mien.images.augment import Augmentation, augmented, generator  # noqa: E402
@@ -237,6 +242,47 @@ def test_workers_end_with_the_batches_and_a_dead_one_is_told(data):
         _kill_and_go_on(children() - before, steps)
     batches.close()
     assert children() == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its destructor is interrupted, too
+def test_workers_end_where_pytorch_is_interrupted_while_it_ends_them(data, monkeypatch):
+    before = children()
+    batches = Batches(data, Shuffle(data), batch=4, augment=AUGMENT, workers=2)
+    next(batches.epoch(0))
+    assert len(children() - before) == 2
+
+    def interrupted(_self):  # as by its handler of SIGCHLD, which raises wherever the program is
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_MultiProcessingDataLoaderIter, "_shutdown_workers", interrupted)
+        batches.close()
+        assert children() == before
+    batches.close()
+
+
+def test_a_program_that_leaves_its_batches_open_ends(people):
+    program = """
+        import sys
+        from mien.train.backbones import InputSpec
+        from mien.train.data import Batches, Shuffle, Source, open_training_set
+        from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Running
+
+        data = open_training_set([Source(path=sys.argv[1], aligned=True)], spec=InputSpec.plain(32))
+        batches = Batches(data, Shuffle(data), batch=4, workers=2)
+        next(batches.epoch(0))
+        Running._clean_up_worker = staticmethod(lambda worker: None)
+        Running._shutdown_workers = lambda self: None  # as where an error cut it short
+        print("at its end")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(people)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "at its end\n"), done.stderr
 
 
 def _kill_and_go_on(workers, steps):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 import warnings
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +19,7 @@ from mien.errors import MienError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from multiprocessing.process import BaseProcess
 
     from mien.train.data.fetching import Fetcher, Work
 
@@ -82,6 +86,9 @@ class Loader:
             **more,
         )
         self._running: Iterator[Any] | None = None
+        self._workers: list[BaseProcess] = []
+        # They pass over SIGTERM, which is all that multiprocessing sends them when the program ends, and then it waits.
+        self._end = weakref.finalize(self, _kill, self._workers, os.getpid())
 
     def begin(self, works: Iterable[Work]) -> None:
         """Begin to fetch; what was under way is dropped."""
@@ -96,6 +103,7 @@ class Loader:
                 self._running = iter(self._loader)
         finally:
             cv2.setNumThreads(threads)
+        self._workers[:] = getattr(self._running, "_workers", ())
 
     def next(self) -> tuple[torch.Tensor, torch.Tensor, list[str], torch.Tensor] | None:
         """Pictures, indices, what was skipped, and virtual people; None at the end.
@@ -120,14 +128,28 @@ class Loader:
 
     def close(self) -> None:
         """End the processes."""
-        running, self._running, self._loader = self._running, None, None
-        end = getattr(running, "_shutdown_workers", None)
-        if end is None:
-            return
-        end()  # what its destructor does; here, for a traceback may hold on to it
-        for worker in getattr(running, "_workers", ()):
-            if worker.is_alive():  # stuck: PyTorch has waited for it, and then sent SIGTERM
-                worker.kill()
+        self._loader, running = None, self._running
+        try:
+            # What its destructor does; here, for a traceback may hold on to it.
+            getattr(running, "_shutdown_workers", _nothing)()
+        except RuntimeError as error:  # PyTorch's handler of SIGCHLD raises wherever the program is
+            if "DataLoader worker" not in str(error):
+                raise
+        finally:
+            self._end()
+            self._running = None
+
+
+def _nothing() -> None:
+    pass
+
+
+def _kill(workers: list[BaseProcess], parent: int) -> None:
+    """End those that are still there: they are stuck, or PyTorch has not got as far as to tell them."""
+    for worker in workers if os.getpid() == parent else ():  # a fork of the parent has this list, too
+        with contextlib.suppress(ValueError):  # closed already
+            worker.kill()
+            worker.join()
 
 
 def _begin(_worker: int) -> None:
