@@ -9,7 +9,7 @@ import scipy.linalg
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError  # noqa: E402
-from mien.train.discriminant import discriminants  # noqa: E402
+from mien.train.discriminant import discriminants, evened_within  # noqa: E402
 
 
 def people(count: int, each: int, size: int, seed: int = 0, spread: float = 2.0):
@@ -92,3 +92,31 @@ def test_what_cannot_be_fitted_is_told(harm: str) -> None:
         rows[:] = labels[:, None].float()
     with pytest.raises(InputError, match="expected"):
         discriminants(rows, labels, 3)
+    with pytest.raises(InputError, match="expected"):
+        evened_within(rows, labels, shrink=1.0)
+
+
+@pytest.mark.parametrize(("shrink", "half"), [(1e-5, False), (12.0, False), (12.0, True)])
+def test_scatter_within_people_is_evened(shrink: float, half: bool) -> None:
+    rows, labels = people(30, 8, 20)
+    within, _ = scatters(rows, labels)
+    level = np.trace(within) / 20
+    mean, axes = evened_within(rows.half() if half else rows, labels, shrink=shrink)
+    np.testing.assert_allclose(mean.numpy(), rows.double().mean(0).numpy(), atol=1e-3)
+    found = axes.double().numpy()
+    wanted = np.linalg.inv(within + shrink * level * np.eye(20)) * level * (1 + shrink)
+    np.testing.assert_allclose(found @ found.T, wanted, rtol=0, atol=2e-3 * np.abs(wanted).max())
+    after = found.T @ within @ found
+    even = np.linalg.eigvalsh(after)
+    before = np.linalg.eigvalsh(within)
+    assert even.max() / even.min() < before.max() / before.min()
+    assert np.linalg.norm(found, 2) <= ((1 + shrink) / shrink) ** 0.5 + 1e-6
+    if shrink < 1:
+        np.testing.assert_allclose(after / level, np.eye(20), atol=0.1)  # as good as white
+
+
+def test_much_shrinking_changes_nothing() -> None:
+    rows, labels = people(12, 6, 20)
+    mean, axes = evened_within(rows, labels, shrink=1e6)
+    x = rows - mean
+    torch.testing.assert_close(x @ axes @ axes.T @ x.T, x @ x.T, rtol=1e-3, atol=1e-3)

@@ -30,6 +30,7 @@ from mien.train.display import Display, StepSeen
 from mien.train.distil_losses import Distillation
 from mien.train.distil_settings import DistilResult, DistilSettings
 from mien.train.distil_teacher import TeacherRows, teacher_embeddings
+from mien.train.fitting import LastLayer
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
 from mien.train.measuring import embed_pictures
@@ -181,6 +182,8 @@ class _Distiller:
         device = processes.device
         self.stepper = _Student(network.to(device), cast("Objective", loss.to(device)), config, processes)
         self.stepper.rows, self.stepper.live, self.stepper.teacher = rows, settings.live, self.teacher
+        if len(self.data.people) > 1:
+            self.stepper.finish = LastLayer(config, self.data, processes, display)
         self.at = _At()
         self.loss: float | None = None
         self._resume()

@@ -22,7 +22,7 @@ from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch, virtual_each
 from mien.train.data.opening import numbered, source_records
 from mien.train.data.sources import Source
-from mien.train.fitting import pictures_to_fit
+from mien.train.fitting import last_pictures, pictures_to_fit
 from mien.train.heads import shard_bounds
 from mien.train.memory import available_memory, memory_in_use
 from mien.train.objective import Objective
@@ -59,6 +59,7 @@ class Plan:
         activations: what forward keeps for backward, from the probe.
         fitting: what fitting in closed form takes on the CPU before the first step, when gradients and activations take
             nothing; 0 on other devices, whose memory it does not need.
+        last_layer: what the first process keeps in the CPU's memory to fit the last layer to; 0 on other devices.
         program: what the process held before.
         available: what is free here, for each process; None where that cannot be told.
         fits: whether the sum of it all is below ``available``; None as before.
@@ -82,6 +83,7 @@ class Plan:
     head: int
     activations: int
     fitting: int
+    last_layer: int
     program: int
     available: int | None
     fits: bool | None
@@ -92,7 +94,7 @@ class Plan:
     @property
     def bytes(self) -> int:
         """What one process needs at a time."""
-        steps = self.gradients + self.optimizer + self.activations
+        steps = self.gradients + self.optimizer + self.activations + self.last_layer
         return self.network + self.head + max(steps, self.fitting) + self.program
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,6 +165,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
         available=available,
         fits=None,
         fitting=network.fit_bytes(pictures_to_fit(pictures), classes) if device.type == "cpu" else 0,
+        last_layer=network.settled_bytes(last_pictures(pictures)) if device.type == "cpu" else 0,
         step_seconds=step_seconds,
         epoch_seconds=steps * step_seconds,
         seconds=config.schedule.epochs * steps * step_seconds,
@@ -296,6 +299,8 @@ def rows_of(plan: Plan) -> Sequence[tuple[str, str]]:
     ]
     purposes = ("network", "gradients", "optimizer", "head", "activations", "program")
     rows += [(name, _mib(getattr(plan, name))) for name in purposes]
+    if plan.last_layer:
+        rows.append(("pictures for the last layer", _mib(plan.last_layer)))
     if plan.fitting:
         rows.append(("fitting, before the first step", _mib(plan.fitting)))
     rows.append(("together, each process", _mib(plan.bytes)))

@@ -63,6 +63,7 @@ def restore(stepper: Stepper, state: dict[str, Any]) -> None:
             centres = _centres(stepper.objective)
             _restore_optimizer(stepper.head_optimizer, state["head_optimizer"], centres, stepper.objective)
         stepper.scale.load_state_dict(state["scale"])
+        stepper.moved = True
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
         raise TrainingError(f"checkpoint: it is of another network, loss or optimizer ({error})") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -110,6 +110,10 @@ class Stepper:
         processes: who takes part.
         old: the old network, where the objective needs one.
         learner: the part of the network that batches are cut for; None for the whole.
+
+    Attributes:
+        finish: called with the network, whose weights are those to be measured and kept, and the precision.
+        moved: whether the weights have been changed by a step, in this start or before.
     """
 
     def __init__(
@@ -137,6 +141,8 @@ class Stepper:
         if config.optimizer.start_share:
             check_start(config)
             self._start = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.finish: Callable[[Backbone, str], None] | None = None
+        self.moved = False
         self.scale = LossScale(dynamic=self.precision == "fp16")
         self.parallel: nn.Module = self.learner
         if processes.group is not None:
@@ -262,6 +268,7 @@ class Stepper:
             if optimizer is not None:
                 set_rate(optimizer, rate)
                 optimizer.step()
+        self.moved = True
         if self.average is not None:
             self.average.update(self.network)
 
@@ -274,6 +281,8 @@ class Stepper:
                 stack.enter_context(self.average.applied(self.network))
             if self._start:
                 stack.enter_context(mixed(self.network, self._start, self.config.optimizer.start_share))
+            if self.finish is not None and self.moved:  # until then it is measured as it was given
+                self.finish(self.network, self.precision)
             yield self.network
         self.train()
 

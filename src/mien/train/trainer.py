@@ -20,7 +20,7 @@ from mien.train.code_record import CodeRecord
 from mien.train.config import TrainConfig
 from mien.train.data import Batch, Batches, TrainingSet
 from mien.train.display import Display, StepSeen
-from mien.train.fitting import fit_network
+from mien.train.fitting import LastLayer, fit_network
 from mien.train.forgetting import Forgetting, KeptScores
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
@@ -128,9 +128,9 @@ class _Trainer:
         old = old_network(config.loss, network, config.network, seed) if objective.needs_old else None
         device = processes.device
         known = None if old is None else old.learner.to(device)
-        self.stepper = Stepper(
-            network.to(device), objective.to(device), config, processes, old=known, learner=network.learner
-        )
+        learner = network.learner
+        self.stepper = Stepper(network.to(device), objective.to(device), config, processes, old=known, learner=learner)
+        self.stepper.finish = LastLayer(config, self.data, processes, display)
         self.total = config.schedule.epochs * self.batches.steps()
         self.warm = round(config.schedule.warm_up * self.batches.steps())
         self.keeper = Keeper(run, config, self.stepper, self.data, display, code)

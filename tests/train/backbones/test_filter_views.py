@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,7 @@ from mien.errors import InputError, ModelFileError  # noqa: E402
 from mien.train.backbones import build, load_network, normalise, save_network  # noqa: E402
 from mien.train.backbones.filter_views import GaborView, part  # noqa: E402
 from mien.train.data import Source, open_training_set  # noqa: E402
+from mien.train.discriminant import evened_within  # noqa: E402
 
 OPTIONS = {
     "size": 96,
@@ -131,6 +134,60 @@ def test_cosines_are_mixed_by_weight(fitted) -> None:
     torch.testing.assert_close(whole @ whole.T, mixed / 1.75, atol=1e-4, rtol=0)
 
 
+def test_the_last_layer_makes_small_what_one_persons_pictures_differ_in(fitted) -> None:
+    network = copy.deepcopy(fitted)
+    found, labels = pictures(24, 6, seed=5)
+    x = shown(found)
+    with torch.no_grad():
+        before = network.test_features(x)
+        network.fit_last([network.settled(x[:100]), network.settled(x[100:])], labels)
+        after = network.test_features(x)
+    kept = network.settled(x[:100])
+    assert sum(part.numel() * part.element_size() for part in kept) == network.settled_bytes(100)
+    mean, axes = evened_within(before, labels, shrink=12.0)
+    torch.testing.assert_close(network.last.axes, axes, atol=0.02, rtol=0)  # settled: in grey levels, half precision
+    torch.testing.assert_close(after, (before - mean) @ axes, atol=0.02, rtol=0)
+
+    def within(rows):
+        rows = F.normalize(rows, dim=1)
+        cosines, same = rows @ rows.T, labels[:, None] == labels[None]
+        return (cosines[same].mean() - cosines[~same].mean()) / cosines[~same].std()
+
+    assert within(after) > within(before)
+
+
+def test_a_file_without_the_last_layer_is_read_and_one_with_it_into_a_network_without(fitted, tmp_path: Path) -> None:
+    x = shown(pictures(2, 2, seed=7)[0])
+    without = build("filters:iresnet-quick", within=None, **OPTIONS).eval()
+    without.load_state_dict({k: v for k, v in fitted.state_dict().items() if not k.startswith("last.")})
+    assert without.last_layer is None
+    save_network(without, tmp_path / "old")
+    assert json.loads((tmp_path / "old" / "network.json").read_text())["options"]["within"] is None
+    save_network(_named(without, OPTIONS), tmp_path / "older")  # as files were before there was such a layer
+    with torch.no_grad():
+        wanted = without.test_features(x)
+        for network in (
+            load_network(tmp_path / "old"),
+            load_network(tmp_path / "older"),
+            build("filters:iresnet-quick", weights=tmp_path / "older", **OPTIONS).eval(),
+        ):
+            torch.testing.assert_close(network.test_features(x), wanted)
+        closed = copy.deepcopy(fitted)
+        closed.last.fit(torch.randn(60, closed.test_dim), torch.arange(60) // 3)
+        save_network(closed, tmp_path / "new")
+        assert load_network(tmp_path / "new").last_layer.fitted
+        left = build("filters:iresnet-quick", weights=tmp_path / "new", within=None, **OPTIONS).eval()
+        torch.testing.assert_close(left.test_features(x), wanted)
+        for other in ({"closer": 1.0},):  # the views are to be fitted anew, and what was fitted to them
+            assert not build("filters:iresnet-quick", weights=tmp_path / "new", **OPTIONS, **other).last_layer.fitted
+
+
+def _named(network, options):
+    network = copy.deepcopy(network)
+    network.options = {name: value for name, value in options.items() if name not in ("size", "dim")}
+    return network
+
+
 def test_training_is_the_trunk_alone() -> None:
     network = build("filters:iresnet-quick", **OPTIONS)
     rows = network(shown(pictures(2, 4)[0]))
@@ -238,9 +295,15 @@ def test_eight_bits_leave_the_filters_alone(fitted) -> None:
     graph = to_onnx(fitted)
     small = to_int8(graph, [graph_input(fitted, found, pixels=False)])
     whole, eight = (torch.from_numpy(run_graph(one, fitted, found, pixels=False)) for one in (graph, small))
-    views = slice(16, None)
+    views = slice(16, None)  # the last layer is not fitted: numbers stay where they are
     torch.testing.assert_close(eight[:, views], whole[:, views], atol=1e-3, rtol=0)
     assert not torch.equal(eight[:, :16], whole[:, :16])  # the trunk is in eight bits
+    closed = copy.deepcopy(fitted)
+    rows = torch.cat([torch.nn.functional.normalize(torch.randn(400, 52)), torch.zeros(0, 52)])
+    closed.last.fit(rows, torch.arange(400) // 4)
+    small = to_int8(to_onnx(closed), [graph_input(closed, found, pixels=False)])
+    eight_closed = torch.from_numpy(run_graph(small, closed, found, pixels=False))
+    torch.testing.assert_close(eight_closed, (eight - closed.last.mean) @ closed.last.axes, atol=1e-4, rtol=1e-4)
 
 
 def test_parts_lie_inside() -> None:
@@ -253,6 +316,10 @@ def test_parts_lie_inside() -> None:
 @pytest.mark.parametrize(
     "options",
     [
+        {"within": 0},
+        {"within": float("nan")},
+        {"within": "much"},
+        {"within": True},
         {"views": []},
         {"views": [[0.5]]},
         {"views": [[0.5, 0.3]]},

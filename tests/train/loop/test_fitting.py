@@ -1,18 +1,24 @@
-"""Which pictures a closed form is fitted to."""
+"""Which pictures a closed form is fitted to, and what ends a network, to what it has learned."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
-from mien.train import fitting  # noqa: E402
+from mien.train import fitting, trainer  # noqa: E402
+from mien.train.backbones import load_network, normalise  # noqa: E402
+from mien.train.backbones.filter_views import FilterViews  # noqa: E402
 from mien.train.data import Source, open_training_set  # noqa: E402
+from mien.train.discriminant import evened_within  # noqa: E402
 from mien.train.display import Display  # noqa: E402
+from mien.train.measuring import Accuracy  # noqa: E402
 from mien.train.parts import made_network  # noqa: E402
 from mien.train.processes import Processes  # noqa: E402
+from mien.train.trainer import train  # noqa: E402
 
 
 class Fitted:
@@ -63,3 +69,98 @@ def test_of_more_people_than_it_takes_each_is_seen_with_several_pictures(fit, mo
     monkeypatch.setattr(fitting, "_MOST", 16)  # of 6 people with 8 pictures each
     labels = fit(batch=batch)[:16]
     assert all(labels.count(person) >= 4 for person in set(labels))
+
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+FILTERS = {
+    "name": "filters:iresnet-small", "size": 48, "options": {
+        "trunk_size": 32, "view_dim": 4,
+        "trunk_options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def beside_filters(people, tiny):
+    """A config, its pictures, and its network with fitted views."""
+    config = tiny(network=FILTERS)
+    network = made_network(config.network, 0).eval()
+    data = open_training_set([Source(path=str(people), aligned=True)], spec=network.spec)
+    stepper = SimpleNamespace(network=network, restart_average=lambda: None)
+    fitting.fit_network(stepper, config, data, ALONE, Display())
+    return config, data, network
+
+
+def test_the_last_layer_is_fitted_to_what_the_network_gives_now(beside_filters, monkeypatch) -> None:
+    config, data, network = beside_filters
+    last = fitting.LastLayer(config, data, ALONE, Display())
+    shown = fitting._shown(config, data, ALONE, 192)
+    batches = [next(shown) for _ in range(16)]  # 6 people, 8 pictures, 4 times over, 12 at a time
+    labels = torch.cat([people for _, people in batches])
+
+    def wanted():
+        plain = build_like(network)
+        with torch.no_grad():
+            rows = torch.cat([plain.test_features(normalise(pictures, network.spec)) for pictures, _ in batches])
+        return evened_within(rows, labels, shrink=12.0)
+
+    for _ in range(2):
+        last(network, "fp32")
+        mean, axes = wanted()
+        torch.testing.assert_close(network.last.axes, axes, atol=5e-3, rtol=0)
+        torch.testing.assert_close(network.last.mean, mean, atol=5e-3, rtol=0)
+        first = network.last.axes.clone()
+        with torch.no_grad():
+            for weight in network.trunk.parameters():  # it learns on
+                weight.mul_(1.0 + 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+        monkeypatch.setattr(fitting, "_shown", None)  # the pictures are kept
+    last(network, "fp32")
+    assert not torch.allclose(network.last.axes, first, atol=1e-3)
+
+
+def build_like(network: FilterViews) -> FilterViews:
+    """The same network without its last layer."""
+    plain = FilterViews(trunk="iresnet-small", size=48, dim=16, within=None, **FILTERS["options"])
+    plain.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("last.")})
+    return plain.eval()
+
+
+class Watched:
+    """Stands in for a set of pairs: remembers the embeddings of some pictures."""
+
+    def __init__(self) -> None:
+        self.pixels = np.random.default_rng(2).integers(0, 255, (6, 48, 48, 3)).astype(np.uint8)
+        self.rows: list[np.ndarray] = []
+        self.name, self.scores, self.pairs = "watched", None, None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def picture(self, i: int) -> np.ndarray:
+        return self.pixels[i]
+
+    def __call__(self, embed) -> Accuracy:
+        self.rows.append(embed(self))
+        return Accuracy("watched", len(self.rows) / 10, 0.01, 0.5, 0.01, 100, 0)
+
+    def of(self, network) -> np.ndarray:
+        x = normalise(torch.from_numpy(self.pixels), network.spec)
+        with torch.no_grad():
+            both = network.test_features(x) + network.test_features(x.flip(3))
+        return torch.nn.functional.normalize(both, dim=1).numpy()
+
+
+def test_what_is_measured_is_what_is_kept_and_before_the_first_step_what_was_given(tiny, tmp_path, monkeypatch) -> None:
+    watched = Watched()
+    monkeypatch.setattr(trainer, "made_measures", lambda *_: [watched])
+    first = train(tiny(network=FILTERS, optimizer={"lr": 0.05, "ema": 0.9}), tmp_path / "first")
+    best, last = load_network(first.folder / "best"), load_network(first.folder / "last")
+    assert best.last_layer.fitted
+    np.testing.assert_allclose(watched.of(best), watched.rows[-1], atol=1e-5)
+    np.testing.assert_allclose(watched.of(last), watched.rows[-1], atol=1e-5)
+    monkeypatch.setattr(trainer, "made_measures", lambda *_: [again])
+    again = Watched()
+    network = {**FILTERS, "weights": str(first.folder / "best")}
+    second = train(tiny(network=network, measure={"first": True}), tmp_path / "second")
+    np.testing.assert_allclose(watched.of(best), again.rows[0], atol=1e-5)
+    np.testing.assert_allclose(watched.of(load_network(second.folder / "best")), again.rows[-1], atol=1e-5)
+    assert not np.allclose(again.rows[0], again.rows[-1], atol=1e-3)

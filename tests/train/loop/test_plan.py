@@ -45,7 +45,11 @@ def test_what_is_fitted_before_the_first_step_is_counted_beside_what_steps_need(
     assert plan.fitting == 2 * 4 * 48 * features + 3 * 4 * (features // 3) * (6 + features // 3)
     assert plan.bytes == plan.network + plan.head + plan.program + plan.fitting
     assert any(name.startswith("fitting") for name, _ in rows_of(plan))
-    assert planned(tiny()).fitting == 0
+    assert plan.last_layer == 4 * 48 * (32 * 32 * 3 + 2 * 3 * 8)
+    assert any("last layer" in name for name, _ in rows_of(plan))
+    assert planned(tiny()).fitting == planned(tiny()).last_layer == 0
+    options["within"] = None
+    assert planned(tiny(network={"name": "filters:iresnet-quick", "size": 64, "options": options})).last_layer == 0
 
 
 def test_choices_change_the_plan_as_they_should(tiny) -> None:

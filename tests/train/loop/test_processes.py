@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
-from mien.train.backbones import save_network  # noqa: E402
+from mien.train.backbones import load_network, save_network  # noqa: E402
 from mien.train.config import TrainConfig  # noqa: E402
 from mien.train.parts import made_network  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
@@ -110,6 +110,14 @@ def test_two_then_one_then_three_processes_train_to_the_losses_of_one(runs, loss
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_that_were_stopped_have_the_losses_of_two_that_were_not(runs, losses, name: str) -> None:
     np.testing.assert_allclose(losses(runs / "again" / name), losses(runs / "two" / name), rtol=1e-6, atol=1e-6)
+
+
+def test_the_last_layer_is_the_same_on_any_number_of_processes(runs) -> None:
+    kept = [load_network(runs / kind / "beside filters" / "last").last_layer for kind in ("one", "two", "mixed")]
+    for layer in kept:
+        assert layer.fitted
+        torch.testing.assert_close(layer.axes, kept[0].axes, atol=2e-3, rtol=0)
+        torch.testing.assert_close(layer.mean, kept[0].mean, atol=2e-3, rtol=0)
 
 
 def test_killed_at_any_moment_a_run_goes_on_as_if_it_had_not_been(plain, losses, tmp_path) -> None:

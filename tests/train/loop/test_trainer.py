@@ -427,6 +427,7 @@ def test_filters_beside_a_network_train_in_every_way(tiny, losses, tmp_path, sec
     assert len(losses(tmp_path / "run")) == result.step
     network = load_network(result.folder / "last")
     assert network.fitted
+    assert network.last_layer.fitted
     start = trainer.made_network(config.network, 0)
     moved = [not torch.equal(a, b) for a, b in zip(network.trunk.parameters(), start.trunk.parameters(), strict=True)]
     assert any(moved)

@@ -36,9 +36,11 @@ class Backbone(nn.Module):
             back: less memory for about a third more time. Losses, gradients and running statistics stay the same.
         test_dim: numbers of what `test_features` gives.
         fresh: beginnings of the names of layers that released checkpoints do not have.
+        idle: beginnings of the names of layers that do nothing until they are fitted: a file may lack them.
     """
 
     fresh: ClassVar[tuple[str, ...]] = ()
+    idle: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, spec: InputSpec, dim: int) -> None:
         super().__init__()
@@ -96,6 +98,33 @@ class Backbone(nn.Module):
             shown: uint8 pictures (B, size, size, C) as they are shown in training, and whose they are, int64 (B,).
             pictures: how many to take.
             tell: called with how many were seen.
+        """
+
+    @property
+    def last_layer(self) -> nn.Module | None:
+        """What is fitted to that which the network has learned, each time before it is measured or kept; or None."""
+        return None
+
+    def settled(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """What of pictures (B, 3, size, size) does not change while the network learns; kept for `fit_last`.
+
+        Each tensor has B rows.
+        """
+        return (pictures,)
+
+    def settled_bytes(self, pictures: int) -> int:
+        """Memory that `settled` takes for so many; 0 where there is no last layer."""
+        return 0
+
+    def fit_last(self, settled: Iterable[tuple[Tensor, ...]], labels: Tensor) -> None:
+        """Fit the last layer, in eval mode.
+
+        Args:
+            settled: of batches of pictures, in order.
+            labels: whose they are, int64 (N,), all of them together.
+
+        Raises:
+            InputError: it cannot be fitted to these.
         """
 
     def load_weights(self, weights: str) -> None:

@@ -16,6 +16,8 @@ from mien.train.backbones.base import Backbone, full_precision
 from mien.train.backbones.registry import build
 from mien.train.backbones.saved import network_facts
 from mien.train.backbones.spec import InputSpec, normalise
+from mien.train.backbones.weights import State
+from mien.train.backbones.within_class_norm import WithinClassNorm
 from mien.train.data.framing import eye_distance, square
 from mien.train.discriminant import discriminants
 
@@ -34,6 +36,8 @@ _CLOSER: Final = 0.95
 _APART: Final = 0.02  # of the side: landmarks of two templates that are the same
 _NOT_OPTIONS: Final = {"name", "dim", "size", "weights", "template", "pretrained", "checkpoint_activations"}
 _MOST_VIEWS: Final = 16
+_WITHIN: Final = 12.0
+_MOST_WITHIN: Final = 1e6
 _VIEWS: Final = ((1.0, 0.0), (0.79, 0.0), (0.5, 0.1))
 
 
@@ -87,11 +91,12 @@ class GaborView(nn.Module):
 
 
 class FilterViews(Backbone):
-    """A trunk that learns and views of fixed filters; a cosine of what they give together mixes all their cosines.
+    """A trunk that learns and views of fixed filters, side by side, and a last layer fitted to both.
 
     Trained on few people, a network and filters that were never trained err on different pairs, so that both together
-    are better than either. The views are fitted once, in closed form, before the first step ([fit][]); training and
-    its speed are the trunk's alone. Used as ``filters:TRUNK``; `dim` is the trunk's.
+    are better than either. The views are fitted once, in closed form, before the first step ([fit][]), the last layer
+    each time before the network is measured or kept ([fit_last][]); training and its speed are the trunk's alone. Used
+    as ``filters:TRUNK``; `dim` is the trunk's.
 
     Args:
         trunk: name of the network that learns: one of RGB pictures and ArcFace's template, however close.
@@ -103,10 +108,14 @@ class FilterViews(Backbone):
         views: (share, down) of every part that filters see; see [GaborView][].
         view_dim: numbers of a view's embedding.
         view_weight: what a view's cosine counts beside the trunk's, by its square.
+        within: how gently the last layer makes small what one person's pictures differ in, [WithinClassNorm][]'s
+            `shrink`; None for no such layer.
 
     Raises:
         InputError: settings that make no sense.
     """
+
+    idle = ("last.",)
 
     scale: Tensor
     offset: Tensor
@@ -123,6 +132,7 @@ class FilterViews(Backbone):
         views: Sequence[Sequence[float]] = _VIEWS,
         view_dim: int = 256,
         view_weight: float = 0.5,
+        within: float | None = _WITHIN,
     ) -> None:
         pairs = isinstance(views, list | tuple) and all(isinstance(view, list | tuple) for view in views)
         if not pairs or not 1 <= len(views) <= _MOST_VIEWS or any(len(view) != 2 for view in views):
@@ -131,6 +141,8 @@ class FilterViews(Backbone):
             raise InputError(f"views, view_weight: expected numbers, got {views!r} and {view_weight!r}")
         if not isinstance(view_dim, int) or not 1 <= view_dim <= 4096 or not 0 < view_weight <= 10:
             raise InputError(f"view_dim: expected 1 to 4096, view_weight: 0 to 10; got {view_dim!r}, {view_weight!r}")
+        if within is not None and not (_is_number(within) and 0 < within <= _MOST_WITHIN):
+            raise InputError(f"within: expected a number above 0, at most {_MOST_WITHIN:g}, or None; got {within!r}")
         given = {} if trunk_options is None else trunk_options
         if not isinstance(given, dict) or (_NOT_OPTIONS & set(given)):
             raise InputError(f"trunk_options: expected settings of the network's form, got {given!r}")
@@ -140,6 +152,7 @@ class FilterViews(Backbone):
         self.trunk = made
         self.view_weight = view_weight
         self.views = nn.ModuleList(GaborView(view_dim, share, down) for share, down in views)
+        self.last = nn.Identity() if within is None else WithinClassNorm(self.test_dim, float(within))
         self._parts = {"size": size, "closer": closer, "views": [list(view) for view in views]}
         (mean, std), own = (made.spec.mean, made.spec.std), self.spec
         scale = [by / other for by, other in zip(own.std, std, strict=True)]
@@ -166,9 +179,9 @@ class FilterViews(Backbone):
         self.trunk.set_checkpointing(wanted=wanted)
 
     def stages(self) -> list[tuple[str, nn.Module]]:
-        """The trunk's stages; after the first one the views, which see the picture beside it and do not learn."""
+        """The trunk's stages; after the first one the views, which see the picture beside it; and the last layer."""
         first, *rest = self.trunk.stages()
-        return [first, ("views", self.views), *rest]
+        return [first, ("views", self.views), *rest, ("last", self.last)]
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, size, size) to the trunk's embeddings (B, dim): what is trained."""
@@ -176,12 +189,21 @@ class FilterViews(Backbone):
         return embeddings
 
     def test_features(self, pictures: Tensor) -> Tensor:
-        """The trunk's and the views' embeddings, each of unit length, weighted, side by side: (B, test_dim)."""
-        learned = F.normalize(self.trunk.test_features(self._shown(pictures)).float(), dim=1)
+        """The trunk's and the views' embeddings, each of unit length, weighted, side by side, then the last layer.
+
+        (B, test_dim), not of unit length.
+        """
+        learned = self._learned(self._shown(pictures))
         with full_precision(pictures):
-            grey = _grey(pictures)
-            seen = [self.view_weight * view(grey) for view in self.views]
-        return torch.cat([learned, *seen], 1)
+            features: Tensor = self.last(torch.cat([learned, self._seen(pictures)], 1))
+        return features
+
+    def _learned(self, shown: Tensor) -> Tensor:
+        return F.normalize(self.trunk.test_features(shown).float(), dim=1)
+
+    def _seen(self, pictures: Tensor) -> Tensor:
+        grey = _grey(pictures)
+        return torch.cat([self.view_weight * view(grey) for view in self.views], 1)
 
     def _shown(self, pictures: Tensor) -> Tensor:
         """What the trunk sees: its own template and size, its own scale of colours."""
@@ -202,6 +224,12 @@ class FilterViews(Backbone):
         if any({**options, "size": found["size"]}[name] != value for name, value in self._parts.items()):
             for view in self._views():
                 nn.init.zeros_(view.axes)
+            if isinstance(self.last, WithinClassNorm):
+                self.last.reset()
+
+    def published(self, state: State, source: str) -> State:
+        """Without the last layer, where this network has none."""
+        return state if self.last_layer is not None else {k: v for k, v in state.items() if not k.startswith(self.idle)}
 
     @property
     def fitted(self) -> bool:
@@ -237,6 +265,32 @@ class FilterViews(Backbone):
             mean, axes = discriminants(kept.pop(0)[:count], labels[:count], view.axes.shape[1])
             view.mean.copy_(mean)
             view.axes.copy_(axes)
+
+    @property
+    def last_layer(self) -> nn.Module | None:
+        """The normalisation within people, or None."""
+        return self.last if isinstance(self.last, WithinClassNorm) else None
+
+    def settled(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """The trunk's pictures, uint8 (B, H, W, 3), and the views' embeddings in half precision."""
+        mean, std = (torch.tensor(v).to(pictures).view(1, 3, 1, 1) for v in (self.trunk.spec.mean, self.trunk.spec.std))
+        pixels = self._shown(pictures) * std + mean
+        return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1), self._seen(pictures).half()
+
+    def settled_bytes(self, pictures: int) -> int:
+        """As of every network."""
+        size, dims = self.trunk.spec.size, self.test_dim - self.trunk.test_dim
+        return 0 if self.last_layer is None else pictures * (3 * size * size + 2 * dims)
+
+    @torch.no_grad()
+    def fit_last(self, settled: Iterable[tuple[Tensor, ...]], labels: Tensor) -> None:
+        """As of every network."""
+        if isinstance(self.last, WithinClassNorm):
+            rows = [
+                torch.cat([self._learned(normalise(shown, self.trunk.spec)), seen.float()], 1)
+                for shown, seen in settled
+            ]
+            self.last.fit(torch.cat(rows), labels.to(rows[0].device))
 
 
 def part(pictures: Tensor, share: float, down: float) -> Tensor:

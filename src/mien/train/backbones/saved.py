@@ -138,6 +138,6 @@ def load_network(folder: Path) -> Backbone:
         raise
     except (MienError, TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{path}: {error}") from error
-    network.load_state_dict(state)
+    network.load_state_dict(state, strict=False)
     network.spec = spec
     return network.eval()

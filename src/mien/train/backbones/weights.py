@@ -86,7 +86,7 @@ def _read_safetensors(path: Path) -> State:
 
 
 def fit_state(network: nn.Module, state: State, *, source: str | Path) -> None:
-    """Load tensors into a network: all names and shapes must fit; only missing batch counters are forgiven.
+    """Load tensors into a network: all names and shapes must fit; missing are only batch counters and idle layers.
 
     Raises:
         ModelFileError: names the source, and the names or shapes that do not fit. The network is unchanged then.
@@ -97,8 +97,8 @@ def fit_state(network: nn.Module, state: State, *, source: str | Path) -> None:
 
 def check_fit(network: nn.Module, state: State, *, source: str | Path) -> None:
     """Raise ModelFileError, naming the source, unless `state` fits the network's names and shapes."""
-    wanted = network.state_dict()
-    missing = [key for key in wanted if key not in state and not key.endswith(_COUNTER)]
+    wanted, idle = network.state_dict(), tuple(getattr(network, "idle", ()))
+    missing = [key for key in wanted if key not in state and not key.endswith(_COUNTER) and not key.startswith(idle)]
     unknown = [key for key in state if key not in wanted]
     shapes = [
         f"{key} is {tuple(value.shape)} instead of {tuple(wanted[key].shape)}"

@@ -89,7 +89,10 @@ def to_int8(model: bytes, batches: Sequence[NDArray[Any]]) -> bytes:
 
 
 def _of_filters(model: Path) -> list[str]:
-    """Nodes of a network's fixed filters: eight bits would lose all but their largest responses."""
+    """Nodes that stay in full precision beside what learned: fixed filters, and a last layer fitted to both.
+
+    Eight bits would lose all but the filters' largest responses, and the last layer makes small what was large.
+    """
     import onnx
 
     graph = onnx.load(str(model)).graph
@@ -99,9 +102,8 @@ def _of_filters(model: Path) -> list[str]:
     learned = {name for name in names if name.startswith("network.trunk.")}
     nodes = []
     for node in graph.node:  # each after those that it depends on
-        if learned & set(node.input):
-            learned |= set(node.output)
-        else:
+        learned |= set(node.output) if learned & set(node.input) else set()
+        if not learned & set(node.output) or any(name.startswith("network.last.") for name in node.input):
             nodes.append(node.name)
     return nodes
 
