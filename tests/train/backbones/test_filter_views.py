@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: E402
 
 from mien.errors import InputError, ModelFileError  # noqa: E402
 from mien.train.backbones import build, load_network, normalise, save_network  # noqa: E402
-from mien.train.backbones.filter_views import GaborView, part  # noqa: E402
+from mien.train.backbones.gabor_view import GaborView, part  # noqa: E402
 from mien.train.data import Source, open_training_set  # noqa: E402
 from mien.train.discriminant import evened_within  # noqa: E402
 
