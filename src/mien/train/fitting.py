@@ -91,22 +91,30 @@ class LastLayer:
                 self._settle(network)
             with autocast_of(precision, device):
                 settled = (tuple(part.to(device) for part in parts) for parts in self._settled)
-                network.fit_last(settled, torch.cat(self._labels))
+                try:
+                    network.fit_last(settled, torch.cat(self._labels))
+                except InputError as error:
+                    raise InputError(
+                        f"network: the last layer of {network.name} cannot be fitted to these pictures ({error}); "
+                        "leave it out: --set network.options.within=null"
+                    ) from error
         self._processes.copied(p.data for p in layer.parameters())
 
     @torch.no_grad()
     def _settle(self, network: Backbone) -> None:
-        wanted = last_pictures(len(self._data))
-        done = 0
+        wanted, at_once = last_pictures(len(self._data)), self._config.measure.batch
+        found, whose, done = list[tuple[Tensor, ...]](), list[Tensor](), 0
         with closing(_shown(self._config, self._data, self._processes, wanted)) as shown:
-            for pictures, labels in shown:
-                x = normalise(pictures.to(self._processes.device), network.spec)
-                self._settled.append(tuple(part.cpu() for part in network.settled(x)))
-                self._labels.append(labels)
+            while done < wanted:
+                pictures, labels = next(shown)
+                # As many at a time as in measuring: a whole batch is that of all processes and accumulated parts.
+                for start in range(0, len(pictures), at_once):
+                    x = normalise(pictures[start : start + at_once].to(self._processes.device), network.spec)
+                    found.append(tuple(part.cpu() for part in network.settled(x)))
+                whose.append(labels)
                 done += len(labels)
                 self._display.progress("Pictures for the last layer", min(done, wanted), wanted)
-                if done >= wanted:
-                    return
+        self._settled, self._labels = found, whose
 
 
 def _shown(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mien.errors import TrainingError
+from mien.train.backbones import Backbone
 from mien.train.heads import gather_shards
 from mien.train.objective import Objective
 from mien.train.processes import Processes
@@ -54,9 +55,10 @@ def restore(stepper: Stepper, state: dict[str, Any]) -> None:
         TrainingError: the state is not this network's, loss's or optimizer's.
     """
     try:
-        stepper.network.load_state_dict(state["network"])
+        stepper.network.load_state_dict({**_idle(stepper.network), **state["network"]})
         if stepper.average is not None and state["average"] is not None:
-            stepper.average.load_state_dict(state["average"]["weights"], int(state["average"]["steps"]))
+            mean = {**_idle(stepper.network), **state["average"]["weights"]}
+            stepper.average.load_state_dict(mean, int(state["average"]["steps"]))
         _restore_objective(stepper.objective, state["objective"])
         _restore_optimizer(stepper.network_optimizer, state["network_optimizer"], None, stepper.objective)
         if stepper.head_optimizer is not None:
@@ -66,6 +68,11 @@ def restore(stepper: Stepper, state: dict[str, Any]) -> None:
         stepper.moved = True
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
         raise TrainingError(f"checkpoint: it is of another network, loss or optimizer ({error})") from error
+
+
+def _idle(network: Backbone) -> dict[str, Tensor]:
+    """Layers that a checkpoint may lack, for it was written before there were any."""
+    return {name: value for name, value in network.state_dict().items() if name.startswith(network.idle)}
 
 
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -140,7 +140,9 @@ class Stepper:
         self._start: dict[str, Tensor] = {}
         if config.optimizer.start_share:
             check_start(config)
-            self._start = {name: value.detach().clone() for name, value in network.state_dict().items()}
+            fixed = {name for name, weight in network.named_parameters() if not weight.requires_grad}  # or fitted later
+            start = network.state_dict().items()
+            self._start = {name: value.detach().clone() for name, value in start if name not in fixed}
         self.finish: Callable[[Backbone, str], None] | None = None
         self.moved = False
         self.scale = LossScale(dynamic=self.precision == "fp16")
@@ -280,7 +282,8 @@ class Stepper:
             if self.average is not None:
                 stack.enter_context(self.average.applied(self.network))
             if self._start:
-                stack.enter_context(mixed(self.network, self._start, self.config.optimizer.start_share))
+                start = {**self.network.state_dict(), **self._start}
+                stack.enter_context(mixed(self.network, start, self.config.optimizer.start_share))
             if self.finish is not None and self.moved:  # until then it is measured as it was given
                 self.finish(self.network, self.precision)
             yield self.network

@@ -178,8 +178,42 @@ def test_a_file_without_the_last_layer_is_read_and_one_with_it_into_a_network_wi
         assert load_network(tmp_path / "new").last_layer.fitted
         left = build("filters:iresnet-quick", weights=tmp_path / "new", within=None, **OPTIONS).eval()
         torch.testing.assert_close(left.test_features(x), wanted)
-        for other in ({"closer": 1.0},):  # the views are to be fitted anew, and what was fitted to them
+        # The views are to be fitted anew, and what was fitted to them; or they count for more than when it was.
+        for other in ({"closer": 1.0}, {"view_weight": 0.7}):
             assert not build("filters:iresnet-quick", weights=tmp_path / "new", **OPTIONS, **other).last_layer.fitted
+
+
+def test_half_a_last_layer_is_refused(fitted, tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    save_network(fitted, tmp_path)
+    path = tmp_path / "network.safetensors"
+    with safe_open(path, "pt") as file:
+        state, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
+    del state["last.axes"]
+    save_file(state, path, metadata)
+    with pytest.raises(ModelFileError, match=r"1 missing: last\.axes"):
+        load_network(tmp_path)
+
+
+def test_a_small_file_asks_for_no_large_last_layer() -> None:
+    """It may lack the layer, whose size is the square of the embedding's."""
+    many = {**OPTIONS, "dim": 8192, "view_dim": 1}
+    with pytest.raises(InputError, match="within: expected at most 8192 numbers"):
+        build("filters:iresnet-quick", **many)
+    with torch.device("meta"):
+        assert build("filters:iresnet-quick", within=None, **many).test_dim == 8195
+        assert build("filters:iresnet-quick", **{**many, "dim": 8189}).test_dim == 8192
+
+
+def test_a_stage_of_the_trunk_keeps_its_name() -> None:
+    """`network.frozen` finds stages by name, and one trunk has a stage that is called last."""
+    network = build("filters:mobilenetv2", size=64, dim=8, trunk_size=64, view_dim=4, closer=1.0)
+    names = [name for name, _ in network.stages()]
+    assert len(names) == len(set(names))
+    mine, trunks = (list(dict(each.stages())["last"].parameters()) for each in (network, network.trunk))
+    assert [id(weight) for weight in mine] == [id(weight) for weight in trunks]
 
 
 def _named(network, options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from mien.errors import ImageError, InputError, MienError  # noqa: E402
 from mien.images.augment import Augmentation, augmented, generator  # noqa: E402
 from mien.train.backbones import InputSpec, normalise  # noqa: E402
 from mien.train.data import PK, Balanced, Batches, Mixed, Shuffle, Source, open_training_set  # noqa: E402
+from mien.train.data.workers import _kill  # noqa: E402
 
 AUGMENT = Augmentation(move=0.5, turn=0.3, light=0.5, greys=0.2, blurs=0.3, small=0.2, jpeg=0.3, noise=0.2, cover=0.3)
 
@@ -261,8 +263,43 @@ def test_workers_end_where_pytorch_is_interrupted_while_it_ends_them(data, monke
     batches.close()
 
 
+def test_workers_end_with_batches_that_nobody_closed(data, monkeypatch):
+    before = children()
+    untold: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", untold.append)
+    for _ in range(4):  # PyTorch's handler of SIGCHLD would raise now and then
+        batches = Batches(data, Shuffle(data), batch=4, augment=AUGMENT, workers=2)
+        next(batches.epoch(0))
+        assert len(children() - before) == 2
+        del batches
+        gc.collect()
+        assert children() == before
+    assert not untold
+
+
+def test_workers_are_killed_though_pytorchs_handler_raises_meanwhile():
+    class Worker:
+        ended = 0
+
+        def kill(self) -> None:
+            self.ended += 1
+            if self.ended == 1:
+                raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+        def join(self) -> None:
+            self.joined = True
+
+    workers = [Worker(), Worker()]
+    _kill(workers, os.getpid() + 1)  # as in a fork
+    assert not any(worker.ended for worker in workers)
+    _kill(workers, os.getpid())
+    assert all(worker.joined for worker in workers)
+
+
 def test_a_program_that_leaves_its_batches_open_ends(people):
     program = """
+        import tempfile
+        kept = tempfile.TemporaryDirectory()  # what it registers is called after what multiprocessing will register
         import sys
         from mien.train.backbones import InputSpec
         from mien.train.data import Batches, Shuffle, Source, open_training_set

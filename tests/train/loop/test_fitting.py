@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,15 +10,19 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
+from mien.errors import InputError  # noqa: E402
 from mien.train import fitting, trainer  # noqa: E402
-from mien.train.backbones import load_network, normalise  # noqa: E402
+from mien.train.backbones import load_network, normalise, save_network  # noqa: E402
 from mien.train.backbones.filter_views import FilterViews  # noqa: E402
+from mien.train.checkpoint import checkpoints, read_checkpoint, write_checkpoint  # noqa: E402
 from mien.train.data import Source, open_training_set  # noqa: E402
 from mien.train.discriminant import evened_within  # noqa: E402
 from mien.train.display import Display  # noqa: E402
 from mien.train.measuring import Accuracy  # noqa: E402
+from mien.train.objective import Objective  # noqa: E402
 from mien.train.parts import made_network  # noqa: E402
 from mien.train.processes import Processes  # noqa: E402
+from mien.train.step import Stepper  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
 
 
@@ -92,6 +97,7 @@ def beside_filters(people, tiny):
 
 def test_the_last_layer_is_fitted_to_what_the_network_gives_now(beside_filters, monkeypatch) -> None:
     config, data, network = beside_filters
+    config = replace(config, measure=replace(config.measure, batch=5))
     last = fitting.LastLayer(config, data, ALONE, Display())
     shown = fitting._shown(config, data, ALONE, 192)
     batches = [next(shown) for _ in range(16)]  # 6 people, 8 pictures, 4 times over, 12 at a time
@@ -113,6 +119,7 @@ def test_the_last_layer_is_fitted_to_what_the_network_gives_now(beside_filters, 
             for weight in network.trunk.parameters():  # it learns on
                 weight.mul_(1.0 + 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
         monkeypatch.setattr(fitting, "_shown", None)  # the pictures are kept
+        assert {len(pixels) for pixels, _ in last._settled} == {5, 2}  # of 12, as many at a time as in measuring
     last(network, "fp32")
     assert not torch.allclose(network.last.axes, first, atol=1e-3)
 
@@ -164,3 +171,48 @@ def test_what_is_measured_is_what_is_kept_and_before_the_first_step_what_was_giv
     np.testing.assert_allclose(watched.of(best), again.rows[0], atol=1e-5)
     np.testing.assert_allclose(watched.of(load_network(second.folder / "best")), again.rows[-1], atol=1e-5)
     assert not np.allclose(again.rows[0], again.rows[-1], atol=1e-3)
+
+
+def test_a_run_from_before_there_was_a_last_layer_goes_on(tiny, stop_after, tmp_path, losses) -> None:
+    config = tiny(network=FILTERS, optimizer={"ema": 0.9})
+    whole = train(config, tmp_path / "whole")
+    stop_after(3)
+    train(config, tmp_path / "run")
+    stop_after(None)
+    (path,) = checkpoints(tmp_path / "run" / "checkpoints")
+    state = read_checkpoint(path)
+    for part in (state["network"], state["average"]["weights"]):
+        del part["last.mean"], part["last.axes"]
+    path.unlink()
+    write_checkpoint(path.parent, 3, state, keep=1)
+    result = train(config, tmp_path / "run")
+    assert losses(result.folder) == losses(whole.folder)
+    first, second = (load_network(folder / "last").state_dict() for folder in (whole.folder, result.folder))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_a_last_layer_that_cannot_be_fitted_says_how_to_do_without(beside_filters, monkeypatch) -> None:
+    config, data, network = beside_filters
+    one = [(torch.zeros(12, 48, 48, 3, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))] * 16
+    monkeypatch.setattr(fitting, "_shown", lambda *_: (pair for pair in one))
+    with pytest.raises(InputError, match=r"expected two people or more.*within=null"):
+        fitting.LastLayer(config, data, ALONE, Display())(network, "fp32")
+
+
+def test_views_fitted_anew_are_not_mixed_with_those_of_the_starting_weights(beside_filters, tmp_path) -> None:
+    config, data, network = beside_filters
+    save_network(network, tmp_path / "net")
+    options = {**FILTERS["options"], "views": [[0.9, 0.0], [0.7, 0.0], [0.5, 0.1]]}
+    start = replace(config.network, weights=str(tmp_path / "net"), options=options)
+    config = replace(config, network=start, optimizer=replace(config.optimizer, start_share=0.5))
+    network = made_network(start, 0)
+    stepper = Stepper(network, Objective(config.loss, network.dim, 6, seed=0), config, ALONE, learner=network.learner)
+    fitting.fit_network(stepper, config, data, ALONE, Display())
+    fitted = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad():
+        for weight in network.trunk.parameters():
+            weight.add_(1.0)
+    with stepper.measured_network() as measured:
+        for name, value in measured.named_parameters():
+            mixed = name.startswith("trunk.") and value.requires_grad
+            torch.testing.assert_close(value, fitted[name] + 0.5 if mixed else fitted[name])

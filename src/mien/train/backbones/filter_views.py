@@ -28,8 +28,10 @@ _CLOSER: Final = 0.95
 _APART: Final = 0.02  # of the side: landmarks of two templates that are the same
 _NOT_OPTIONS: Final = {"name", "dim", "size", "weights", "template", "pretrained", "checkpoint_activations"}
 _MOST_VIEWS: Final = 16
+_VIEW_WEIGHT: Final = 0.5
 _WITHIN: Final = 12.0
 _MOST_WITHIN: Final = 1e6
+_MOST_DIMS: Final = 8192  # that the last layer takes: a matrix of as many by as many, which no file need hold
 _VIEWS: Final = ((1.0, 0.0), (0.79, 0.0), (0.5, 0.1))
 
 
@@ -74,7 +76,7 @@ class FilterViews(Backbone):
         closer: float = _CLOSER,
         views: Sequence[Sequence[float]] = _VIEWS,
         view_dim: int = 256,
-        view_weight: float = 0.5,
+        view_weight: float = _VIEW_WEIGHT,
         within: float | None = _WITHIN,
     ) -> None:
         pairs = isinstance(views, list | tuple) and all(isinstance(view, list | tuple) for view in views)
@@ -95,6 +97,11 @@ class FilterViews(Backbone):
         self.trunk = made
         self.view_weight = view_weight
         self.views = nn.ModuleList(GaborView(view_dim, share, down) for share, down in views)
+        if within is not None and self.test_dim > _MOST_DIMS:
+            raise InputError(
+                f"within: expected at most {_MOST_DIMS} numbers to be normalised together, got {self.test_dim}; take a "
+                "smaller view_dim, or None for no such layer"
+            )
         self.last = nn.Identity() if within is None else WithinClassNorm(self.test_dim, float(within))
         self._parts = {"size": size, "closer": closer, "views": [list(view) for view in views]}
         (mean, std), own = (made.spec.mean, made.spec.std), self.spec
@@ -124,7 +131,7 @@ class FilterViews(Backbone):
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The trunk's stages; after the first one the views, which see the picture beside it; and the last layer."""
         first, *rest = self.trunk.stages()
-        return [first, ("views", self.views), *rest, ("last", self.last)]
+        return [first, ("views", self.views), *rest, ("within", self.last)]
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, size, size) to the trunk's embeddings (B, dim): what is trained."""
@@ -156,7 +163,7 @@ class FilterViews(Backbone):
         return x if self._alike else x * self.scale + self.offset
 
     def load_weights(self, weights: str) -> None:
-        """As of every network; views that were fitted to other parts of the face count as not fitted."""
+        """As of every network; what was fitted to other parts of the face, or weights, counts as not fitted."""
         super().load_weights(weights)
         path = Path(weights)
         try:
@@ -164,11 +171,13 @@ class FilterViews(Backbone):
         except MienError:
             found = {"size": None, "options": {}}
         options = {"closer": _CLOSER, "views": [list(view) for view in _VIEWS], **found["options"]}
-        if any({**options, "size": found["size"]}[name] != value for name, value in self._parts.items()):
+        other = any({**options, "size": found["size"]}[name] != value for name, value in self._parts.items())
+        if other:
             for view in self._views():
                 nn.init.zeros_(view.axes)
-            if isinstance(self.last, WithinClassNorm):
-                self.last.reset()
+        weighed_so = options.get("view_weight", _VIEW_WEIGHT) == self.view_weight
+        if isinstance(self.last, WithinClassNorm) and (other or not weighed_so):
+            self.last.reset()
 
     def published(self, state: State, source: str) -> State:
         """Without the last layer, where this network has none."""

@@ -98,6 +98,8 @@ def fit_state(network: nn.Module, state: State, *, source: str | Path) -> None:
 def check_fit(network: nn.Module, state: State, *, source: str | Path) -> None:
     """Raise ModelFileError, naming the source, unless `state` fits the network's names and shapes."""
     wanted, idle = network.state_dict(), tuple(getattr(network, "idle", ()))
+    if any(key.startswith(idle) for key in state):
+        idle = ()  # such a layer is there whole, or not at all
     missing = [key for key in wanted if key not in state and not key.endswith(_COUNTER) and not key.startswith(idle)]
     unknown = [key for key in state if key not in wanted]
     shapes = [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import sys
 import warnings
-import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
@@ -71,11 +72,18 @@ class Loader:
 
     def __init__(self, fetcher: Fetcher, workers: int) -> None:
         self._plan = _Plan()
+        self._loader: DataLoader[Any] | None = None
+        self._running: Iterator[Any] | None = None
+        self._workers: list[BaseProcess] = []
+        # They pass over SIGTERM, which is all that multiprocessing sends them when the program ends, and then it waits;
+        # what is registered after its import is called before that.
+        self._end = partial(_kill, self._workers, os.getpid())
+        atexit.register(self._end)
         more: dict[str, Any] = {}
         if workers:
             context = "fork" if sys.platform == "linux" else "spawn"
             more = {"persistent_workers": True, "prefetch_factor": _AHEAD, "multiprocessing_context": context}
-        self._loader: DataLoader[Any] | None = DataLoader(
+        self._loader = DataLoader(
             _Fetching(fetcher),
             batch_size=None,
             sampler=self._plan,
@@ -85,10 +93,6 @@ class Loader:
             generator=torch.Generator(),  # its own: the program's random numbers are not to depend on the workers
             **more,
         )
-        self._running: Iterator[Any] | None = None
-        self._workers: list[BaseProcess] = []
-        # They pass over SIGTERM, which is all that multiprocessing sends them when the program ends, and then it waits.
-        self._end = weakref.finalize(self, _kill, self._workers, os.getpid())
 
     def begin(self, works: Iterable[Work]) -> None:
         """Begin to fetch; what was under way is dropped."""
@@ -137,7 +141,11 @@ class Loader:
                 raise
         finally:
             self._end()
+            atexit.unregister(self._end)
             self._running = None
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _nothing() -> None:
@@ -147,9 +155,10 @@ def _nothing() -> None:
 def _kill(workers: list[BaseProcess], parent: int) -> None:
     """End those that are still there: they are stuck, or PyTorch has not got as far as to tell them."""
     for worker in workers if os.getpid() == parent else ():  # a fork of the parent has this list, too
-        with contextlib.suppress(ValueError):  # closed already
-            worker.kill()
-            worker.join()
+        for _ in range(2):  # PyTorch's handler of SIGCHLD raises, once, while it does not know that they are to end
+            with contextlib.suppress(ValueError, RuntimeError):  # ValueError: closed already
+                worker.kill()
+                worker.join()
 
 
 def _begin(_worker: int) -> None:
