@@ -194,12 +194,12 @@ class OptimizerConfig:
     """How weights move.
 
     Attributes:
-        name: sgd or adamw.
-        lr: the highest rate.
-        momentum: of sgd.
+        name: sgd, adamw or muon ([mien.train.muon][]).
+        lr: the highest rate; of muon the angle that a step turns a table of weights by, about 0.03.
+        momentum: of sgd; of what muon moves as sgd does.
         nesterov: Nesterov's momentum, of sgd.
         betas: of adamw.
-        weight_decay: not on norms, biases and slopes of PReLU.
+        weight_decay: not on norms, biases and slopes of PReLU; with muon on class centres alone.
         head_lr: the loss's own weights (class centres) learn this many times as fast.
         head_weight_decay: of the class centres; None for the same.
         clip: the largest norm of the whole gradient; None for any.
@@ -209,7 +209,7 @@ class OptimizerConfig:
             for fine-tuning.
     """
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = False
@@ -224,6 +224,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         need(0 <= self.lr <= 1e30, "optimizer.lr: expected 0 or more, up to 1e30", self.lr)
+        need(self.name != "muon" or self.lr <= 1, "optimizer.lr: expected 1 (an angle) or less with muon", self.lr)
         need(0 <= self.momentum < 1, "optimizer.momentum: expected 0 to below 1", self.momentum)
         fine = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         need(fine, "optimizer.betas: expected two numbers of 0 to below 1", self.betas)

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from mien.errors import InputError
 from mien.train.backbones import Backbone
 from mien.train.config import OptimizerConfig
 from mien.train.heads import RowSGD
+from mien.train.muon import Muon
 from mien.train.settings import nearest
 
 __all__ = ["freeze", "frozen_stages", "head_optimizer", "network_optimizer", "set_rate"]
@@ -47,25 +49,46 @@ def freeze(network: Backbone, frozen: Iterable[str]) -> list[nn.Module]:
     return held
 
 
-def network_optimizer(network: Backbone, config: OptimizerConfig, layer_decay: float = 1.0) -> torch.optim.Optimizer:
+def network_optimizer(
+    network: Backbone, config: OptimizerConfig, layer_decay: float = 1.0, *, precision: torch.dtype = torch.float32
+) -> torch.optim.Optimizer:
     """The optimizer of a network: no weight decay on vectors (norms, biases, PReLU's slopes), rates by stage.
 
-    The last stage learns at the full rate, each one before it at ``layer_decay`` times the next one's.
+    The last stage learns at the full rate, each one before it at ``layer_decay`` times the next one's. ``precision`` is
+    that of [Muon][]'s own products; it turns the weights of linear layers and convolutions, and nothing else.
     """
-    groups = []
+    muon = config.name == "muon"
+    tables = _turned(network) if muon else {id(p) for p in network.parameters() if p.ndim > 1}
+    groups: list[dict[str, Any]] = []
     stages = [(name, stage) for name, stage in network.stages() if any(p.requires_grad for p in stage.parameters())]
     for depth, (name, stage) in enumerate(reversed(stages)):
         taken = [p for p in stage.parameters() if p.requires_grad]
-        for decays in (True, False):
-            chosen = [p for p in taken if (p.ndim > 1) == decays]
+        for table in (True, False):
+            chosen = [p for p in taken if (id(p) in tables) == table]
             if chosen:
-                decay = config.weight_decay if decays else 0.0
-                groups.append({"params": chosen, "weight_decay": decay, "factor": layer_decay**depth, "name": name})
+                own = {"turned": table} if muon else {"weight_decay": config.weight_decay if table else 0.0}
+                groups.append({"params": chosen, "factor": layer_decay**depth, "name": name, **own})
+    if muon:
+        return Muon(groups, config.lr, momentum=config.momentum, nesterov=config.nesterov, precision=precision)
     return _made(groups, config)
 
 
+def _turned(network: nn.Module) -> set[int]:
+    """Ids of the weights of linear layers and convolutions, those that are all 0 left out.
+
+    Other tables (class tokens, positions, biases of attention, gains) map no space to another, and most start near 0,
+    where a norm that stays would hold them. It would hold a branch's last layer that starts at 0, too.
+    """
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | _ConvNd | nn.MultiheadAttention)]
+    own = [p for m in layers for name, p in m.named_parameters(recurse=False) if name.endswith("weight")]
+    return {id(p) for p in own if bool(p.any())}
+
+
 def head_optimizer(loss: nn.Module, config: OptimizerConfig, *, sparse: bool) -> torch.optim.Optimizer | None:
-    """The optimizer of a loss's own weights, or None where it has none; [RowSGD][] where gradients are sparse."""
+    """The optimizer of a loss's own weights, or None where it has none; [RowSGD][] where gradients are sparse.
+
+    Beside a network that [Muon][] moves it is SGD: class centres are points, not tables that map one space to another.
+    """
     weights = [p for p in loss.parameters() if p.requires_grad]
     if not weights:
         return None
@@ -75,8 +98,8 @@ def head_optimizer(loss: nn.Module, config: OptimizerConfig, *, sparse: bool) ->
     ]
     if not sparse:
         return _made(groups, config)
-    if config.name != "sgd":
-        raise InputError("loss.sample_rate: sampled classes need optimizer.name=sgd")
+    if config.name == "adamw":
+        raise InputError("loss.sample_rate: sampled classes need optimizer.name=sgd or muon")
     return RowSGD(groups, config.lr, momentum=config.momentum, nesterov=config.nesterov)
 
 

@@ -127,7 +127,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     at_once = max(config.data.batch // processes // config.optimizer.accumulate, 1)
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
-    program = memory_in_use()
+    program, free = memory_in_use(), available_memory(device)  # before the probe takes any
     evening = config.data.evening or starting_evening(config)
     network = made_network(config.network, config.loop.seed, evening).to(device)
     check_settings(config, network, processes)
@@ -137,17 +137,17 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     state = _bytes(network.state_dict().values())
     copies = 1 + (config.optimizer.ema is not None) + probe.stepper.objective.needs_old
     casts = trained * 2 if probe.stepper.precision != "fp32" else 0
-    kept = _FLOAT * (2 if config.optimizer.name == "adamw" else int(config.optimizer.momentum > 0))
+    sgd = int(config.optimizer.momentum > 0)
+    kept, head_kept = {"adamw": (2, 2), "sgd": (sgd, sgd), "muon": (1, sgd)}[config.optimizer.name]
     steps = max(seen["pictures"] // config.data.batch, 1)
     share = config.data.batch // processes
-    step_seconds = share * probe.seconds_a_picture + share * probe.head_seconds(classes / processes)
-    free = available_memory(device)
+    step_seconds = share * (probe.seconds_a_picture + probe.head_seconds(classes / processes)) + probe.move_seconds
     available = None if free is None else free // (processes if device.type == "cpu" else 1)
     needs: dict[str, int] = {
         "network": state * copies + casts,
         "gradients": trained * _FLOAT,
-        "optimizer": trained * kept,
-        "head": _head_bytes(config, probe.stepper.objective, classes, processes, kept),
+        "optimizer": trained * kept * _FLOAT,
+        "head": _head_bytes(config, probe.stepper.objective, classes, processes, head_kept),
         "activations": round(probe.activations * at_once),
     }
     held = program if device.type == "cpu" else 0
@@ -187,14 +187,14 @@ def _bytes(tensors: Any) -> int:  # noqa: ANN401
 
 
 def _head_bytes(config: TrainConfig, objective: Objective, people: int, processes: int, kept: int) -> int:
-    """Centres of the largest shard, their gradient and what the optimizer keeps; sampled, a share's gradient."""
+    """Centres of the largest shard, their gradient and `kept` times as much; sampled, a share's gradient."""
     if objective.head is None:
         weights = _bytes(objective.parameters())  # made for the probe's classes
         whole = weights * people // max(min(people, _CLASSES), 1)
-        return whole * (2 + kept // _FLOAT)
+        return whole * (2 + kept)
     low, high = shard_bounds(people, processes, 0)
     table = (high - low) * objective.head.sub_centres * objective.head.dim * _FLOAT
-    return round(table * (1 + config.loss.sample_rate + kept // _FLOAT))
+    return round(table * (1 + config.loss.sample_rate + kept))
 
 
 class _Probe:
@@ -229,6 +229,7 @@ class _Probe:
         self.seconds_a_picture = sum(
             (end - begin) * self._step_seconds(side) / rows for (begin, side), end in zip(sides, ends, strict=True)
         )
+        self.move_seconds = min(self._timed(lambda: self.stepper.apply(1.0, 0.0)) for _ in range(2))
         self._head = self._head_seconds(rows)
         self.seconds_a_picture = max(self.seconds_a_picture - self._head, 0.0)
 

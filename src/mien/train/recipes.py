@@ -40,6 +40,8 @@ _AUGMENT_SMALL: Final = {
     "most_shift": 0.03,
     "most_scale": 1.05,
     "most_turn": 0.08,
+    "away": 0.25,
+    "most_away": 0.6,
 }
 """For a small network on few people; in short runs much more of it, from the start, learned more slowly."""
 _PK: Final = SamplerConfig(name="pk", each=4)
@@ -171,9 +173,11 @@ def small_cpu() -> TrainConfig:
             margin_start=0.3,
             margin_warm_up=0.3,
         ),
-        optimizer=OptimizerConfig(lr=0.05, nesterov=True, weight_decay=2.5e-3, clip=20.0, ema=0.996),
-        schedule=ScheduleConfig(epochs=28, warm_up=0.5, name="cosine", least=0.04),
-        measure=MeasureConfig(epochs=7),
+        optimizer=OptimizerConfig(
+            name="muon", lr=0.03, nesterov=True, weight_decay=2.5e-3, head_lr=1.67, clip=20.0, ema=0.996
+        ),
+        schedule=ScheduleConfig(epochs=22, warm_up=0.5, name="cosine", least=0.04),
+        measure=MeasureConfig(epochs=8),
     )
 
 

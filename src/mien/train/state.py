@@ -145,7 +145,7 @@ def _restore_optimizer(
     optimizer.state.clear()
     for weight, kept in zip(_weights(optimizer), state, strict=True):
         for name, value in kept.items():
-            if isinstance(value, Tensor) and value.ndim:
+            if isinstance(value, Tensor) and (value.ndim or name != "step"):  # AdamW keeps its count where it is
                 mine = value
                 if weight is centres and head is not None and value.shape[0] == head.classes:
                     mine = value[head.first : head.last]

@@ -134,7 +134,9 @@ class Stepper:
         self.held = freeze(network, config.network.frozen)
         if config.loop.channels_last:
             network.to(memory_format=torch.channels_last)
-        self.network_optimizer = network_optimizer(network, config.optimizer, config.network.layer_decay)
+        products = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        decay = config.network.layer_decay
+        self.network_optimizer = network_optimizer(network, config.optimizer, decay, precision=products)
         self.head_optimizer = head_optimizer(objective, config.optimizer, sparse=objective.sparse)
         self.average = WeightAverage(network, config.optimizer.ema) if config.optimizer.ema else None
         self._start: dict[str, Tensor] = {}

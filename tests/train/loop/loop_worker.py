@@ -6,6 +6,7 @@ JOBS.json: a list of {"config", "folder", "stop" (steps or null), "sleep" (secon
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import runpy
 import sys
@@ -40,6 +41,11 @@ def main() -> None:
         def slowly(self, *given, job=job) -> None:
             time.sleep(job.get("sleep", 0.0))
             apply(self, *given)
+            if world > 1:  # each has made the same step, to the bit
+                weights = b"".join(p.detach().contiguous().numpy().tobytes() for p in self.network.parameters())
+                everyones: list = [None] * world
+                dist.all_gather_object(everyones, hashlib.sha256(weights).hexdigest())
+                assert len(set(everyones)) == 1, f"{job['folder']}: the processes' networks differ"
 
         Stepper.apply = slowly
         trainer.train(TrainConfig.from_dict(job["config"]), job["folder"])

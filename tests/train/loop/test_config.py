@@ -84,6 +84,7 @@ def test_settings_by_path(tiny, setting, read, value) -> None:
         ("data.sources.5.path=x", "expected a position below 1"),
         ("optimizer.lr", "expected NAME=VALUE"),
         ("optimizer.lr=-1", "expected 0 or more"),
+        ("optimizer={name = 'muon', lr = 1.5}", "optimizer.lr: expected 1 (an angle) or less with muon"),
         ("schedule.sizes=[[0.5, 80]]", "rising shares of the training, from 0"),
         ("schedule.epochs=0", "expected 1 or more"),
         ("optimizer=5", "expected a table"),

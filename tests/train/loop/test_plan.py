@@ -60,6 +60,9 @@ def test_choices_change_the_plan_as_they_should(tiny) -> None:
     adam = planned(tiny(optimizer={"name": "adamw", "ema": 0.9}))
     assert adam.optimizer == 2 * plain.optimizer
     assert adam.network == 2 * plain.network
+    muon = planned(tiny(optimizer={"name": "muon", "lr": 0.03, "momentum": 0.0}))
+    assert (muon.optimizer, plain.optimizer) == (muon.gradients, plain.gradients)
+    assert (muon.head, plain.head) == (6 * 16 * 4 * 2, 6 * 16 * 4 * 3)  # centres, gradient; and SGD's momentum
     less = planned(tiny().with_settings(["network.recompute=true"]))
     assert less.activations < 0.8 * plain.activations
     with pytest.raises(InputError, match="multiple of 5 processes"):

@@ -37,6 +37,7 @@ CASES = {
             "trunk_options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}}},
         "optimizer": {"lr": 0.05, "ema": 0.9},
     },
+    "muon": {"optimizer": {"name": "muon", "lr": 0.03, "head_lr": 1.7}},
     "center loss": {"loss": {"name": "center", "options": {"weight": 0.01}}},
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 
@@ -15,6 +16,7 @@ from mien.train.backbones import build  # noqa: E402
 from mien.train.checks import check_sizes  # noqa: E402
 from mien.train.data import Batch  # noqa: E402
 from mien.train.objective import Objective  # noqa: E402
+from mien.train.optimizers import network_optimizer  # noqa: E402
 from mien.train.parts import made_network  # noqa: E402
 from mien.train.processes import Processes  # noqa: E402
 from mien.train.step import Stepper, network_input  # noqa: E402
@@ -124,6 +126,66 @@ def test_vectors_have_no_weight_decay_and_early_stages_lower_rates(tiny) -> None
     assert [rates[name] for name in reversed(stages)] == [0.5**k for k in range(len(stages))]
     taken = [p for group in groups for p in group["params"]]
     assert {id(p) for p in taken} == {id(p) for p in stepper.network.parameters() if p.requires_grad}
+
+
+def test_muon_turns_each_stages_tables_by_its_angle_and_centres_move_by_sgd(tiny) -> None:
+    rule = {"name": "muon", "lr": 0.2, "head_lr": 3.0, "weight_decay": 0.1, "head_weight_decay": 0.0, "clip": 0.5}
+    network = {**tiny().to_dict()["network"], "layer_decay": 0.5, "frozen": ["layer2"]}
+    stepper = stepper_of(tiny(network=network, optimizer=rule))
+    before = {n: p.detach().clone() for n, p in stepper.network.named_parameters()}
+    centres = stepper.objective.head.centres.detach().clone()
+    found, _ = gradients_of(stepper, batch_of())
+    norm = float(found.network_square + found.head_square) ** 0.5
+    assert norm > 0.5
+    head = stepper.objective.head.centres.grad.clone()
+    stepper.apply(norm, 0.04)
+    learning = [name for name, _ in stepper.network.stages() if name != "layer2"]
+    for depth, name in enumerate(reversed(learning)):
+        stage = dict(stepper.network.stages())[name]
+        tables = [p for p in stage.parameters() if p.ndim > 1]
+        assert tables
+        for table in tables:
+            old = next(before[n] for n, p in stepper.network.named_parameters() if p is table)
+            assert table.norm().item() == pytest.approx(old.norm().item(), rel=1e-5)
+            cosine = torch.nn.functional.cosine_similarity(old.double().flatten(), table.double().flatten(), dim=0)
+            assert math.acos(min(cosine.item(), 1.0)) == pytest.approx(0.04 * 0.5**depth, rel=0.3)
+    for name, weight in stepper.network.named_parameters():
+        if not weight.requires_grad:
+            assert torch.equal(weight, before[name])
+    want = centres - 3 * 0.04 * 0.5 / norm * head
+    torch.testing.assert_close(stepper.objective.head.centres.detach(), want)
+
+
+def test_muon_turns_weights_of_layers_and_nothing_else(tiny) -> None:
+    class Odd(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = torch.nn.Parameter(torch.zeros(1, 1, 8))
+            self.conv = torch.nn.Conv2d(3, 8, 3)
+            self.deep = torch.nn.Conv2d(8, 8, 3, groups=8)
+            self.attention = torch.nn.MultiheadAttention(8, 2)
+            self.nothing = torch.nn.Linear(8, 8)
+            torch.nn.init.zeros_(self.nothing.weight)
+
+        def stages(self):
+            return [("all", self)]
+
+    network = Odd()
+    rule = network_optimizer(network, tiny(optimizer={"name": "muon", "lr": 0.03}).optimizer)
+    names = {id(p): name for name, p in network.named_parameters()}
+    turned = {names[id(p)] for group in rule.param_groups if group["turned"] for p in group["params"]}
+    assert turned == {"conv.weight", "deep.weight", "attention.in_proj_weight", "attention.out_proj.weight"}
+    assert sum(len(group["params"]) for group in rule.param_groups) == len(names)
+    for weight in network.parameters():
+        weight.grad = torch.ones_like(weight)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    rule.step()
+    for name, weight in network.named_parameters():
+        if name in turned:
+            assert weight.norm().item() == pytest.approx(before[name].norm().item(), rel=1e-5)
+            assert not torch.equal(weight, before[name])
+        else:
+            torch.testing.assert_close(weight.detach(), before[name] - 0.03 * 1.9)
 
 
 def test_frozen_stages_stay_to_the_bit(tiny) -> None:

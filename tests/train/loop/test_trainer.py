@@ -81,6 +81,25 @@ def test_a_run_that_was_stopped_has_the_losses_of_one_that_was_not(tiny, losses,
     assert (again.stopped, again.step, again.loss) == ("finished", 8, None)
 
 
+@pytest.mark.parametrize("stop", [1, 5])
+def test_muon_beside_sampled_centres_goes_on_as_if_it_had_not_been_stopped(tiny, losses, stop_after, tmp_path, stop):
+    config = tiny(
+        loss={"sample_rate": 0.5},
+        optimizer={"name": "muon", "lr": 0.03, "head_lr": 3.0, "ema": 0.9, "accumulate": 2},
+        loop={"channels_last": True},
+    )
+    train(config, tmp_path / "whole")
+    stop_after(stop)
+    assert train(config, tmp_path / "parts").step == stop
+    stop_after(None)
+    train(config, tmp_path / "parts")
+    found = losses(tmp_path / "whole")
+    assert found[-1] < found[0]
+    assert losses(tmp_path / "parts") == found
+    ends = [load_network(tmp_path / run / "last").state_dict() for run in ("whole", "parts")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_said(tiny, losses, stop_after, tmp_path) -> None:
     config = tiny(loop={"checkpoint_steps": 1, "keep": 3})
     train(config, tmp_path / "whole")

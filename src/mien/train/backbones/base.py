@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import torch
@@ -37,10 +38,12 @@ class Backbone(nn.Module):
         test_dim: numbers of what `test_features` gives.
         fresh: beginnings of the names of layers that released checkpoints do not have.
         idle: beginnings of the names of layers that do nothing until they are fitted: a file may lack them.
+        older: what options were where a file lacks them, unless it says so itself.
     """
 
     fresh: ClassVar[tuple[str, ...]] = ()
     idle: ClassVar[tuple[str, ...]] = ()
+    older: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(self, spec: InputSpec, dim: int) -> None:
         super().__init__()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -28,8 +29,8 @@ _CLOSER: Final = 0.95
 _APART: Final = 0.02  # of the side: landmarks of two templates that are the same
 _NOT_OPTIONS: Final = {"name", "dim", "size", "weights", "template", "pretrained", "checkpoint_activations"}
 _MOST_VIEWS: Final = 16
-_VIEW_WEIGHT: Final = 0.5
-_WITHIN: Final = 12.0
+_VIEW_WEIGHT: Final = 0.3
+_WITHIN: Final = 8.0
 _MOST_WITHIN: Final = 1e6
 _MOST_DIMS: Final = 8192  # that the last layer takes: a matrix of as many by as many, which no file need hold
 _VIEWS: Final = ((1.0, 0.0), (0.79, 0.0), (0.5, 0.1))
@@ -61,6 +62,7 @@ class FilterViews(Backbone):
     """
 
     idle = ("last.",)
+    older: ClassVar[Mapping[str, Any]] = MappingProxyType({"within": None, "view_weight": 0.5})
 
     scale: Tensor
     offset: Tensor
