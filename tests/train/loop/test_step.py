@@ -171,7 +171,7 @@ def test_muon_turns_weights_of_layers_and_nothing_else(tiny) -> None:
             return [("all", self)]
 
     network = Odd()
-    rule = network_optimizer(network, tiny(optimizer={"name": "muon", "lr": 0.03}).optimizer)
+    rule = network_optimizer(network, tiny(optimizer={"name": "muon", "lr": 0.03, "nesterov": True}).optimizer)
     names = {id(p): name for name, p in network.named_parameters()}
     turned = {names[id(p)] for group in rule.param_groups if group["turned"] for p in group["params"]}
     assert turned == {"conv.weight", "deep.weight", "attention.in_proj_weight", "attention.out_proj.weight"}
