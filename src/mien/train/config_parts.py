@@ -195,7 +195,7 @@ class OptimizerConfig:
 
     Attributes:
         name: sgd, adamw or muon ([mien.train.muon][]).
-        lr: the highest rate; of muon the angle that a step turns a table of weights by, about 0.03.
+        lr: the highest rate; of muon the angle that a step turns a table of weights by, about 0.02.
         momentum: of sgd; of what muon moves as sgd does.
         nesterov: Nesterov's momentum, of sgd.
         betas: of adamw.

@@ -174,7 +174,7 @@ def small_cpu() -> TrainConfig:
             margin_warm_up=0.3,
         ),
         optimizer=OptimizerConfig(
-            name="muon", lr=0.03, nesterov=True, weight_decay=2.5e-3, head_lr=1.67, clip=20.0, ema=0.996
+            name="muon", lr=0.02, nesterov=True, weight_decay=2.5e-3, head_lr=2.5, clip=20.0, ema=0.996
         ),
         schedule=ScheduleConfig(epochs=21, warm_up=0.5, name="cosine", least=0.04),
         measure=MeasureConfig(epochs=11),
