@@ -3,6 +3,7 @@
     pip install "pytorch-metric-learning==2.9.0"
     python benchmarks/train_head.py                # about six minutes, up to 13 GiB
     python benchmarks/train_head.py --small        # the smaller problem only
+    python benchmarks/train_head.py --device cuda  # on a GPU, up to 20 GiB of its memory; a minute
 
 Float32, two threads, B = 256; every row in processes of its own, in turns, all with the same pictures and centres: rows
 that compute the same loss must print the same one, to float32's rounding, or the benchmark ends with an error.
@@ -13,6 +14,9 @@ Peers compute ArcFace (s 64, m 0.5): `pytorch-metric-learning`; the margin code 
 masks); a lean dense form written for this table (only the target's logit is touched). Stock PyTorch has no margin:
 `F.linear_cross_entropy` as it is, and with its chunked option. A row that passes `--limit` GiB or
 150 seconds is stopped and said not to fit. Writes benchmarks/results/train_head.json.
+
+On a GPU the same, with its allocator's peak and the median of the steps, and two rows more: bf16 products, and the lean
+form compiled. Writes benchmarks/results/train_head_cuda.json.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ ROWS = (
     "F.linear_cross_entropy",
     "F.linear_cross_entropy, chunked",
 )
+CUDA_ROWS = ("mien MarginHead ArcFace, bf16 products", "lean dense ArcFace, compiled")
 SAME_LOSS = ROWS[2:5]
 STOCK = ROWS[5:]
 ROUNDING = 2e-5
@@ -68,7 +73,8 @@ def make(row: str, classes: int, dim: int) -> tuple[Callable, object]:
         from mien.train.losses import CombinedMargin
 
         rate = 0.1 if row.endswith("0.1") else 1.0
-        head = MarginHead(dim, classes, CombinedMargin(m2=MARGIN), SCALE, sample_rate=rate)
+        products = "bf16" if "bf16" in row else "fp32"
+        head = MarginHead(dim, classes, CombinedMargin(m2=MARGIN), SCALE, sample_rate=rate, products=products)
         draw(head.centres)
         return head, head.centres
     if row.startswith("pytorch"):
@@ -101,6 +107,8 @@ def make(row: str, classes: int, dim: int) -> tuple[Callable, object]:
     def chunked(x, y):
         return F.linear_cross_entropy(x, weight, y, options=nn.LinearCrossEntropyOptions())
 
+    if row == CUDA_ROWS[1]:
+        return torch.compile(lean), weight
     return {ROWS[2]: lean, ROWS[3]: one_hot, ROWS[5]: stock, ROWS[6]: chunked}[row], weight
 
 
@@ -145,6 +153,81 @@ def measure(row: str, classes: int, dim: int, rounds: int) -> dict[str, float]:
     return {"peak": peak, "seconds": min(seconds), "processor_seconds": min(busy), "loss": value}
 
 
+def measure_on_cuda(row: str, classes: int, dim: int, rounds: int) -> dict[str, float]:
+    """As [measure][], on a GPU: its allocator's peak, the median time between events, the loss."""
+    import statistics
+
+    import torch
+
+    torch.manual_seed(1)
+    x, y = torch.randn(BATCH, dim).cuda(), torch.randint(0, classes, (BATCH,)).cuda()
+    loss, weight = make(row, classes, dim)
+    if isinstance(loss, torch.nn.Module):
+        loss.cuda()
+    weight.data = weight.data.cuda()
+    weight.requires_grad_()
+
+    def step() -> torch.Tensor:
+        leaf = x.clone().requires_grad_()
+        weight.grad = None
+        value = loss(leaf, y)
+        value.backward()
+        return value.detach()
+
+    value = float(step())  # libraries allocate and compile once
+    step()
+    weight.grad = None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    grad = weight.grad
+    kept = grad._values().numel() if grad.is_sparse else grad.numel()
+    peak = torch.cuda.max_memory_allocated() - before - 4 * kept
+    times = []
+    for _ in range(rounds):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        step()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / 1000)
+    seconds = statistics.median(times)
+    return {"peak": peak, "seconds": seconds, "processor_seconds": seconds, "loss": value}
+
+
+def report_on_cuda(rounds: int) -> None:
+    """The table on a GPU, every row in this process; rows that this PyTorch does not have are left out."""
+    import gc
+
+    import torch
+
+    problems: dict[str, dict] = {}
+    for problem, (classes, dim) in PROBLEMS.items():
+        table: dict[str, dict] = {}
+        for row in (ROWS[0], CUDA_ROWS[0], *ROWS[1:], CUDA_ROWS[1]):
+            try:
+                table[row] = measure_on_cuda(row, classes, dim, rounds)
+            except (AttributeError, ImportError, torch.OutOfMemoryError) as error:
+                print(f"{row}: left out ({type(error).__name__}: {error})")
+                continue
+            finally:
+                gc.collect()
+                torch.cuda.empty_cache()
+            table[row]["peak_units"] = table[row].pop("peak") / (BATCH * classes * 4)
+        print(f"\n{problem}\n{'':40}  ms/step  peak/BC4    loss")
+        for row, values in table.items():
+            print(f"{row:40} {1000 * values['seconds']:8.3f} {values['peak_units']:9.3f} {values['loss']:7.2f}")
+        check_same({row: table[row]["loss"] for row in ROWS if row in table})
+        peers = [table[row]["seconds"] for row in (*SAME_LOSS, CUDA_ROWS[1]) if row in table]
+        ratio = table[ROWS[0]]["seconds"] / min(peers)
+        print(f"mien over the fastest with the same loss: {ratio:.2f}")
+        problems[problem] = {"rows": table, "seconds_over_fastest_same_loss": ratio}
+    head = {"machine": torch.cuda.get_device_name(), "torch": torch.__version__, "batch": BATCH, "dtype": "float32"}
+    path = RESULTS.with_name("train_head_cuda.json")
+    path.write_text(json.dumps({**head, "problems": problems}, indent=1) + "\n")
+
+
 def watched(row: str, problem: str, rounds: int, limit: float) -> dict[str, float] | None:
     """[measure][] in a process of its own; None where it grew past the limit (GiB), or took too long."""
     command = [sys.executable, __file__, "--row", row, "--problem", problem, "--rounds", str(rounds)]
@@ -182,7 +265,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="steps timed in each process")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--problem", help=argparse.SUPPRESS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
+    if options.device == "cuda":
+        report_on_cuda(options.rounds or 30)
+        return
     if options.row:
         print(json.dumps(measure(options.row, *PROBLEMS[options.problem], options.rounds)))
         return

@@ -180,6 +180,8 @@ def _changed(known: object, config: TrainConfig) -> bool:
 def _facts(key: str, config: TrainConfig, result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """One run in numbers: what it reached, how fast it was, what it took."""
     records = read_records(folder)
+    if config.before is not None:
+        records, result = _joined(read_records(folder / "before"), records, result)
     steps = [r for r in records if r.get("kind") == "step"]
     speeds = [r["speed"] for r in steps if isinstance(r.get("speed"), int | float)]
     curve = _curve(records)
@@ -202,6 +204,21 @@ def _facts(key: str, config: TrainConfig, result: Mapping[str, Any], folder: Pat
         "convergence": {"minutes": curve.minutes, "steps": curve.steps, "accuracy": curve.accuracy},
         "config": json.loads(json.dumps(config.to_dict())),
     }
+
+
+def _joined(
+    first: list[dict[str, Any]], second: list[dict[str, Any]], result: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The records of two runs as those of one, and what the second reached with what both took."""
+    begun = [r for r in first if r.get("kind") == "step" and isinstance(r.get("seconds"), int | float)]
+    steps, epochs, seconds = (begun[-1][name] for name in ("step", "epoch", "seconds")) if begun else (0, -1, 0.0)
+    moved = [
+        {**r, "step": r["step"] + steps, **({"seconds": r["seconds"] + seconds} if "seconds" in r else {})}
+        for r in second
+        if "step" in r
+    ]
+    took = {"step": steps, "epoch": epochs + 1, "seconds": seconds}
+    return [*first, *moved], {**result, **{name: result[name] + value for name, value in took.items()}}
 
 
 def _curve(records: list[dict[str, Any]]) -> _Curve:

@@ -17,6 +17,7 @@ from mien.train.config import (
     OptimizerConfig,
     PairsConfig,
     SamplerConfig,
+    ScheduleConfig,
     SourceConfig,
     TrainConfig,
 )
@@ -105,6 +106,8 @@ class _Loss:
     grows: Literal["no", "scale", "both"] = "no"  # scale first, then the margin, as in the recipe small-cpu
     pairs: bool = False  # batches of people x pictures
     alone: bool = False  # pairs only: no class centres that a high rate of SGD could lean on
+    after: str | None = None  # from the weights of a run by this loss, each with half the budget
+    name: str | None = None  # of the loss, where that is not the row's
 
 
 _S: Final = 32.0  # margins and scale for some hundred people, as the recipe small-cpu has them
@@ -131,6 +134,8 @@ LOSSES: Final[Mapping[str, _Loss]] = MappingProxyType(
         "arcface-triplet": _Loss({"scale": _S, "margin": 0.3, "weight": 1.0}, grows="both", pairs=True),
         "triplet": _Loss({"margin": 0.2}, pairs=True, alone=True),
         "contrastive": _Loss({"margin": 1.0}, pairs=True, alone=True),
+        "triplet-after-softmax": _Loss({"margin": 0.2}, pairs=True, alone=True, after="softmax", name="triplet"),
+        "harmonic-triplet": _Loss({"margin": 0.2}, pairs=True, alone=True, after="softmax"),
     }
 )
 """The rows of the loss table: settings for some hundred people, not the papers' for a hundred thousand."""
@@ -157,8 +162,10 @@ def losses(
     """Train one network under each loss with one budget, and write ``losses.md``, ``losses.json`` and ``losses.png``.
 
     Stopped anywhere, the same call goes on; see [mien.experiments.comparison.compare][]. Losses over pairs take batches
-    of people x pictures; those over pairs only also AdamW at 0.001, for SGD at the recipe's rate collapses them. A
-    network beside fixed filters is trained and measured without them, unless the budget's settings name a network.
+    of people x pictures; those over pairs only also AdamW at 0.001, for SGD at the recipe's rate collapses them. Two
+    rows are of two runs with half the budget each: triplets after softmax, and harmonic triplets, which go on from a
+    network by softmax and stay comparable with it. A network beside fixed filters is trained and measured without them,
+    unless the budget's settings name a network.
 
     Args:
         budget: what each gets.
@@ -179,14 +186,26 @@ def losses(
         rule = LOSSES.get(name)
         if rule is None:
             raise InputError(f"losses: there is no {name!r}{nearest(name, LOSSES)}")
-        loss = LossConfig(name=name, options=dict(rule.options), **_GROWTH[rule.grows])
+        loss = LossConfig(name=rule.name or name, options=dict(rule.options), **_GROWTH[rule.grows])
         config = replace(base, recipe="losses", loss=loss)
         if rule.pairs:
             config = replace(config, data=replace(base.data, sampler=SamplerConfig(name="pk", each=4)))
         if rule.alone:
             config = replace(config, optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.01))
+        if rule.after is not None:
+            first, half = Path(out) / "runs" / name / "before" / "best", _half(base.schedule)
+            before = replace(base, recipe=rule.after, loss=LossConfig(name=rule.after), schedule=half)
+            old = os.fspath(first) if name == "harmonic-triplet" else None
+            loss, optimizer = replace(loss, old=old), replace(config.optimizer, lr=1e-4)
+            config = replace(config, loss=loss, optimizer=optimizer, schedule=half, before=before)
         configs[name] = config
     return compare("losses", configs, Path(out), facts=budget.facts(), runner=runner, say=say)
+
+
+def _half(schedule: ScheduleConfig) -> ScheduleConfig:
+    """Half of a budget."""
+    minutes = None if schedule.minutes is None else schedule.minutes / 2
+    return replace(schedule, minutes=minutes, epochs=max(schedule.epochs // 2, 1))
 
 
 def backbones(

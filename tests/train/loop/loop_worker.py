@@ -42,7 +42,7 @@ def main() -> None:
             time.sleep(job.get("sleep", 0.0))
             apply(self, *given)
             if world > 1:  # each has made the same step, to the bit
-                weights = b"".join(p.detach().contiguous().numpy().tobytes() for p in self.network.parameters())
+                weights = b"".join(p.detach().cpu().contiguous().numpy().tobytes() for p in self.network.parameters())
                 everyones: list = [None] * world
                 dist.all_gather_object(everyones, hashlib.sha256(weights).hexdigest())
                 assert len(set(everyones)) == 1, f"{job['folder']}: the processes' networks differ"
