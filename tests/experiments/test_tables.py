@@ -139,7 +139,7 @@ def test_only_one_thing_differs(budget, tmp_path) -> None:
 
 def test_every_row_of_the_loss_table_is_a_loss() -> None:
     for name, rule in LOSSES.items():
-        parts = loss_parts(name, rule.options)
+        parts = loss_parts(rule.name or name, rule.options)
         assert rule.alone == (parts.margin is None and parts.dense is None)
 
 
@@ -148,7 +148,7 @@ def test_what_grows_in_the_loss_table_can_grow(budget, tmp_path) -> None:
 
     def run(config, folder):
         Objective(config.loss, 8, 5)
-        grown[config.loss.name] = (config.loss.scale_warm_up > 0, config.loss.margin_warm_up > 0)
+        grown[folder.name] = (config.loss.scale_warm_up > 0, config.loss.margin_warm_up > 0)
         return made_up([])(config, folder)
 
     grown: dict[str, tuple[bool, bool]] = {}
@@ -185,9 +185,9 @@ def test_sigterm_is_for_the_run_which_stops_by_itself(tmp_path, monkeypatch) -> 
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_real_training_in_this_process(budget, tmp_path, hopper, astronaut) -> None:
-    from mien.train.trainer import train
-
+@pytest.fixture
+def with_faces(budget, tmp_path, hopper, astronaut) -> Budget:
+    """A budget whose pairs show faces: two people of two pictures."""
     for name, source in (("Grace", hopper), ("Eileen", astronaut)):
         (tmp_path / name).mkdir()
         picture = cv2.resize(cv2.imread(str(source)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -196,9 +196,15 @@ def test_real_training_in_this_process(budget, tmp_path, hopper, astronaut) -> N
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("2\nGrace\t1\t2\nEileen\t1\t2\nGrace\t1\tEileen\t1\nGrace\t2\tEileen\t2\n")
     settings = (*SETTINGS, f"data.cache={tmp_path / 'cache'}")
-    whole = {**_fields(budget), "pairs": pairs, "threshold_pairs": pairs, "images": tmp_path, "settings": settings}
+    places = {"pairs": pairs, "threshold_pairs": pairs, "images": tmp_path}
+    return Budget(**{**_fields(budget), **places, "settings": settings})
+
+
+def test_real_training_in_this_process(with_faces, tmp_path) -> None:
+    from mien.train.trainer import train
+
     outcome = losses(
-        Budget(**whole),
+        with_faces,
         tmp_path / "out",
         names=("cosface", "triplet"),
         runner=lambda config, folder: train(config, folder).to_dict(),
@@ -211,3 +217,48 @@ def test_real_training_in_this_process(budget, tmp_path, hopper, astronaut) -> N
         assert run["images_per_second"] > 0
         assert run["peak_memory_bytes"] > 2**20
         assert len(run["convergence"]["accuracy"]) == 2
+
+
+def test_rows_of_two_runs_share_the_budget_and_are_told_together(with_faces, tmp_path) -> None:
+    from mien.train.records import read_records
+    from mien.train.trainer import train
+
+    def run(config, folder):
+        return train(config, folder).to_dict()
+
+    names = ("triplet-after-softmax", "harmonic-triplet")
+    outcome = losses(with_faces, tmp_path / "out", names=names, runner=run)
+    for name, told in zip(names, outcome.record["runs"], strict=True):
+        folder = tmp_path / "out" / "runs" / name
+        before, after = (read_records(one) for one in (folder / "before", folder))
+        configs = [json.loads((one / "config.json").read_text()) for one in (folder / "before", folder)]
+        assert [one["loss"]["name"] for one in configs] == ["softmax", LOSSES[name].name or name]
+        assert [one["schedule"]["epochs"] for one in configs] == [1, 1]
+        steps = [line["step"] for line in (*before, *after) if line["kind"] == "step"]
+        assert told["steps"] == steps[len(steps) // 2 - 1] + steps[-1]
+        assert told["epochs"] == 2
+        seconds = [line["seconds"] for line in (*before, *after) if line["kind"] == "step"]
+        assert told["seconds"] >= max(seconds)
+        curve = told["convergence"]
+        assert curve["steps"] == [told["steps"] // 2, told["steps"]]
+        assert curve["minutes"] == sorted(curve["minutes"])
+    old = json.loads((tmp_path / "out" / "runs" / "harmonic-triplet" / "config.json").read_text())["loss"]["old"]
+    assert Path(old) == tmp_path / "out" / "runs" / "harmonic-triplet" / "before" / "best"
+    again = losses(with_faces, tmp_path / "out", names=names, runner=made_up(calls := []))
+    assert not calls
+    assert again.rows == outcome.rows
+
+
+def test_half_a_budget_of_minutes_is_half_of_them(budget, tmp_path) -> None:
+    seen = {}
+
+    def run(config, folder):
+        seen[folder.name] = config
+        return made_up([])(config, folder)
+
+    whole = Budget(**{**_fields(budget), "minutes": 8.0, "epochs": None})
+    losses(whole, tmp_path, names=("softmax", "triplet-after-softmax"), runner=run)
+    halves = seen["triplet-after-softmax"]
+    assert (halves.schedule.minutes, halves.before.schedule.minutes, seen["softmax"].schedule.minutes) == (4, 4, 8)
+    assert halves.before.network == seen["softmax"].network
+    assert halves.before.optimizer == seen["softmax"].optimizer

@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "iresnet18": {"size": 32, "dim": 16, "se": True, "dropout": 0.2, **THIN},
     "iresnet-small": {"size": 32, "dim": 16, "norm": "group", "act": "silu", **THIN},
     "iresnet-quick": {"size": 32, "dim": 16, **THIN},
+    "iresnet-quick-silu": {"size": 32, "dim": 16, **THIN},
     "sphereface20": {"size": 32, "dim": 16, **THIN},
     "resnet36": {"size": 32, "dim": 16, "norm": "batch", **THIN},
     "inception-resnet-v1": {"size": 75, "dim": 16},

@@ -32,6 +32,11 @@ def _iresnet(*blocks: int, **settings: Any) -> _Kind:  # noqa: ANN401
     return _Kind("iresnet", "IResNet", {"blocks": blocks, **settings})
 
 
+_QUICK: Final = {
+    "widths": (32, 64, 128, 256), "size": 64, "dim": 256, "stem_stride": 2, "first_stride": 1, "halve_early": True,
+    "act": "leaky", "dropout": 0.3, "init": "kaiming", "closer": 1.2,
+}  # fmt: skip
+
 _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
     {
         "iresnet18": _iresnet(2, 2, 2, 2),
@@ -39,22 +44,8 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
         "iresnet50": _iresnet(3, 4, 14, 3),
         "iresnet100": _iresnet(3, 13, 30, 3),
         "iresnet200": _iresnet(6, 26, 60, 6),
-        "iresnet-quick": _iresnet(
-            1,
-            2,
-            3,
-            2,
-            widths=(32, 64, 128, 256),
-            size=64,
-            dim=256,
-            stem_stride=2,
-            first_stride=1,
-            halve_early=True,
-            act="leaky",
-            dropout=0.3,
-            init="kaiming",
-            closer=1.2,
-        ),
+        "iresnet-quick": _iresnet(1, 2, 3, 2, **_QUICK),
+        "iresnet-quick-silu": _iresnet(1, 2, 3, 2, **{**_QUICK, "act": "silu"}),
         "iresnet-small": _iresnet(1, 2, 3, 2, widths=(32, 64, 128, 256), dim=256, stem_stride=2),
         "sphereface20": _Kind("sphereface", "SphereFaceNet", {"blocks": (1, 2, 4, 1)}),
         "sphereface36": _Kind("sphereface", "SphereFaceNet", {"blocks": (2, 4, 8, 2)}),

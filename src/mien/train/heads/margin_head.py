@@ -21,10 +21,10 @@ from mien.train.losses.margins import Margin
 
 __all__ = ["MarginHead"]
 
-_LOGITS = {"cpu": 1 << 19}
+_LOGITS = 1 << 19
 """Logits held at a time, where ``chunk`` is not given: 2 MiB of float32, which stays in a core's cache."""
-_LOGITS_ELSEWHERE = 1 << 24
-"""The same on an accelerator, where few large kernels are better: 64 MiB."""
+_ON_ACCELERATORS = 1 << 25
+"""Numbers held at a time there, logits and centres together: 128 MiB of float32, for few and large kernels."""
 
 
 class MarginHead(nn.Module):
@@ -149,10 +149,12 @@ class MarginHead(nn.Module):
             seed = (self.seed, world_of(self.group)[1], int(self.step))
             index = sample_classes(position[here], self.last - self.first, self.sample_rate, seed)
             position = torch.searchsorted(index, position)
-        held = _LOGITS.get(labels.device.type, _LOGITS_ELSEWHERE)
         narrow = self.products == "bf16"
+        on_cpu, a_class = labels.device.type == "cpu", labels.shape[0] * self.sub_centres
+        held = _LOGITS if on_cpu else _ON_ACCELERATORS
+        a_class += 0 if on_cpu else 2 * self.dim * self.sub_centres  # unit centres, and their gradient
         held = held // 2 if narrow else held  # what is kept in bf16 comes on top
-        chunk = self.chunk or max(256, held // max(labels.shape[0] * self.sub_centres, 1))
+        chunk = self.chunk or max(256, held // max(a_class, 1))
         return Part(index, torch.where(here, position, -1), chunk, self.group, narrow=narrow)
 
     @torch.no_grad()
