@@ -287,5 +287,6 @@ def calibration_for(identity: ModelIdentity) -> Calibration:
     known = ", ".join(f"{c.model}/{c.preset}" for c in shipped()) or "none"
     raise InputError(
         f"no calibration for {identity}, so no threshold follows from an error rate (calibrated: {known}); "
-        "give an explicit threshold=... or a calibration made for this model (mien calibrate)"
+        "give an explicit threshold (--threshold, in Python threshold=...), or a calibration made for this model "
+        "(mien calibrate)"
     )

@@ -309,9 +309,15 @@ def rows_of(plan: Plan) -> Sequence[tuple[str, str]]:
         rows.append(("available, each process", _mib(plan.available)))
         rows.append(("fits", "yes" if plan.fits else "no"))
     rows.append(("a step", f"{plan.step_seconds:.3f} s"))
-    rows.append(("an epoch", f"{plan.epoch_seconds / 60:.1f} min"))
-    rows.append(("the whole schedule", f"{plan.seconds / 60:.1f} min"))
+    rows.append(("an epoch", _time(plan.epoch_seconds)))
+    rows.append(("the whole schedule", _time(plan.seconds)))
     return rows
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _mib(count: int) -> str:

@@ -157,7 +157,7 @@ def small_cpu() -> TrainConfig:
     """A small iResNet beside fixed filters, CosFace, 24 virtual people to a real one: some hundred people."""
     return TrainConfig(
         recipe="small-cpu",
-        network=NetworkConfig(name="filters:iresnet-quick"),
+        network=NetworkConfig(name="filters:iresnet-quick-silu"),
         data=DataConfig(
             batch=128,
             workers=1,
@@ -176,7 +176,7 @@ def small_cpu() -> TrainConfig:
         optimizer=OptimizerConfig(
             name="muon", lr=0.02, nesterov=True, weight_decay=2.5e-3, head_lr=2.5, clip=20.0, ema=0.996
         ),
-        schedule=ScheduleConfig(epochs=21, warm_up=0.5, name="cosine", least=0.04),
+        schedule=ScheduleConfig(epochs=20, warm_up=0.5, name="cosine", least=0.04),
         measure=MeasureConfig(epochs=11),
     )
 

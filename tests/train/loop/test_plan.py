@@ -114,3 +114,10 @@ def test_an_old_network_that_the_first_run_is_to_make(tiny, plain, tmp_path) -> 
         planned(tiny(before=plain(), loss={**loss, "old": str(tmp_path / "other")}, data=pk))
     with pytest.raises(NotFoundError):
         planned(tiny(loss=loss, data=pk))
+
+
+def test_times_are_told_in_the_unit_that_suits_them(tiny) -> None:
+    plan = dataclasses.replace(planned(tiny()), epoch_seconds=2.25, seconds=61.0)
+    assert dict(rows_of(plan))["an epoch"] == "2.2 s"
+    assert dict(rows_of(plan))["the whole schedule"] == "1.0 min"
+    assert dict(rows_of(dataclasses.replace(plan, seconds=9000.0)))["the whole schedule"] == "2.5 h"

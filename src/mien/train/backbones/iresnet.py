@@ -50,8 +50,8 @@ class _Block(nn.Module):
 class IResNet(Backbone):
     """Blocks of BN-conv-BN-PReLU-conv-BN, a stem of stride 1, and BN-dropout-linear-BN at the end ("E").
 
-    When: the default of the field; 50 for a first real model, 100 for the last percent, 18 for devices,
-    ``iresnet-quick`` (64 pixels) and ``iresnet-small`` for training on a CPU. Loads arcface_torch's released
+    When: the default of the field; 50 for a first real model, 100 for the last percent, 18 for devices, for training on
+    a CPU ``iresnet-quick-silu`` and ``iresnet-quick`` (64 pixels) and ``iresnet-small``. Loads arcface_torch's released
     checkpoints as they are (same names).
 
     Initial weights: convolutions and linear layers N(0, 0.1), as released ("kaiming": fan-out, for relu); norms 1 and
