@@ -8,7 +8,7 @@ its memory; buffers are written in place and stay in cache.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mien.train.heads.sharding import Group, all_sum, merged_lse
+from mien.train.heads.spare_memory import SpareMemory
 from mien.train.losses.angles import ZERO_NORM
 
 __all__ = ["Part", "negatives_and_target", "target_cosine"]
@@ -33,6 +34,7 @@ class Part:
         threshold: (B,) margined target cosines, above which a negative counts as hard; None without ``hardness``.
         hardness: 0-d t: hard negatives' cosines become ``c (t + c)``.
         narrow: matrix products take and give bfloat16; sums within one are float32, as is all that is between them.
+        spare: where the centres' gradient is written.
     """
 
     index: Tensor | None
@@ -42,6 +44,7 @@ class Part:
     threshold: Tensor | None = None
     hardness: Tensor | None = None
     narrow: bool = False
+    spare: SpareMemory = field(default_factory=SpareMemory)
 
 
 def target_cosine(unit: Tensor, centres: Tensor, part: Part) -> tuple[Tensor, Tensor]:
@@ -208,7 +211,8 @@ def _gradients(ctx: Any, lse_grad: Tensor, cosine_grad: Tensor) -> tuple[Tensor 
     weighted = weighted.bfloat16() if part.narrow else weighted
     unit_grad = torch.zeros_like(unit)
     aim_grad = torch.zeros_like(unit)
-    centre_grad = centres.new_empty((walk.count, *centres.shape[1:])) if ctx.needs_input_grad[2] else None
+    wanted = (walk.count, *centres.shape[1:])
+    centre_grad = part.spare.empty(centres, wanted) if ctx.needs_input_grad[2] else None
     product = torch.empty_like(walk.unit)
     flat = None if centre_grad is None else centre_grad.view(-1, centres.shape[2])
     for low, high in walk:

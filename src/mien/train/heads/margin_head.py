@@ -14,6 +14,7 @@ from mien.errors import InputError
 from mien.train.heads.chunked import Part, negatives_and_target, target_cosine
 from mien.train.heads.sampling import sample_classes
 from mien.train.heads.sharding import Group, all_sum, gather_labels, gather_rows, gather_shards, shard_bounds, world_of
+from mien.train.heads.spare_memory import SpareMemory
 from mien.train.losses.angles import row_norms, unit_rows, wide
 from mien.train.losses.inputs import check_labels, check_number, check_rows
 from mien.train.losses.margin_softmax import new_centres
@@ -46,7 +47,7 @@ class MarginHead(nn.Module):
     **Sampled** (``sample_rate`` < 1, training mode only): the classes of the batch and random others share the step;
     the centres' gradient is sparse, for [mien.train.heads.RowSGD][]. The loss is the softmax over the sampled classes.
 
-    Not thread-safe.
+    Not thread-safe. On a processor the memory of a large gradient is kept for the next step's.
 
     Args:
         dim: D, numbers an embedding.
@@ -105,6 +106,7 @@ class MarginHead(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1_000_003 * rank)
             start = new_centres(max(self.last - self.first, 1), sub_centres, dim)
+        self._spare = SpareMemory()
         self.centres = nn.Parameter(start.detach()[: self.last - self.first])
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -155,7 +157,7 @@ class MarginHead(nn.Module):
         a_class += 0 if on_cpu else 2 * self.dim * self.sub_centres  # unit centres, and their gradient
         held = held // 2 if narrow else held  # what is kept in bf16 comes on top
         chunk = self.chunk or max(256, held // max(a_class, 1))
-        return Part(index, torch.where(here, position, -1), chunk, self.group, narrow=narrow)
+        return Part(index, torch.where(here, position, -1), chunk, self.group, narrow=narrow, spare=self._spare)
 
     @torch.no_grad()
     def initialise(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
