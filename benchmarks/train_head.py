@@ -142,6 +142,7 @@ def measure(row: str, classes: int, dim: int, rounds: int) -> dict[str, float]:
     grad = weight.grad
     kept = grad._values().numel() if grad.is_sparse else grad.numel()
     peak = resident("VmHWM") - before - 4 * kept
+    del grad
     seconds, busy = [], []
     for _ in range(rounds):
         start, used = time.perf_counter(), time.process_time()
@@ -184,6 +185,7 @@ def measure_on_cuda(row: str, classes: int, dim: int, rounds: int) -> dict[str, 
     grad = weight.grad
     kept = grad._values().numel() if grad.is_sparse else grad.numel()
     peak = torch.cuda.max_memory_allocated() - before - 4 * kept
+    del grad
     times = []
     for _ in range(rounds):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

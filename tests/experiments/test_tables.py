@@ -242,8 +242,7 @@ def test_rows_of_two_runs_share_the_budget_and_are_told_together(with_faces, tmp
         curve = told["convergence"]
         assert curve["steps"] == [told["steps"] // 2, told["steps"]]
         assert curve["minutes"] == sorted(curve["minutes"])
-    old = json.loads((tmp_path / "out" / "runs" / "harmonic-triplet" / "config.json").read_text())["loss"]["old"]
-    assert Path(old) == tmp_path / "out" / "runs" / "harmonic-triplet" / "before" / "best"
+    assert (tmp_path / "out" / "runs" / "harmonic-triplet" / "before" / "best").is_dir()
     again = losses(with_faces, tmp_path / "out", names=names, runner=made_up(calls := []))
     assert not calls
     assert again.rows == outcome.rows
@@ -262,3 +261,57 @@ def test_half_a_budget_of_minutes_is_half_of_them(budget, tmp_path) -> None:
     assert (halves.schedule.minutes, halves.before.schedule.minutes, seen["softmax"].schedule.minutes) == (4, 4, 8)
     assert halves.before.network == seen["softmax"].network
     assert halves.before.optimizer == seen["softmax"].optimizer
+
+
+def test_two_runs_take_all_epochs_of_an_odd_budget_and_one_alone_is_refused(budget, tmp_path) -> None:
+    seen = []
+
+    def run(config, folder):
+        seen.append((config.before.schedule.epochs, config.schedule.epochs))
+        return made_up([])(config, folder)
+
+    name = "triplet-after-softmax"
+    losses(Budget(**{**_fields(budget), "epochs": 11}), tmp_path / "eleven", names=(name,), runner=run)
+    assert seen == [(5, 6)]
+    with pytest.raises(InputError, match="two runs, and needs 2"):
+        losses(Budget(**{**_fields(budget), "epochs": 1}), tmp_path / "one", names=(name,), runner=run)
+
+
+def test_two_runs_by_the_clock_tell_every_step_and_second(with_faces, tmp_path, monkeypatch) -> None:
+    from mien.train import trainer
+
+    ended, real = [], trainer._run
+
+    def spied(*given, **named):
+        ended.append(real(*given, **named))
+        return ended[-1]
+
+    monkeypatch.setattr(trainer, "_run", spied)
+    settings = tuple(one for one in with_faces.settings if not one.startswith("loop.log_steps"))
+    short = Budget(**{**_fields(with_faces), "minutes": 0.08, "epochs": None, "settings": settings})
+    outcome = losses(
+        short, tmp_path / "out", names=("triplet-after-softmax",),
+        runner=lambda config, folder: trainer.train(config, folder).to_dict(),
+    )  # fmt: skip
+    (told,) = outcome.record["runs"]
+    assert len(ended) == 2
+    assert (told["steps"], told["epochs"]) == (sum(one.step for one in ended), sum(one.epoch for one in ended))
+    assert told["seconds"] == pytest.approx(sum(one.seconds for one in ended), abs=0.01)  # one of them is told in hundredths
+    assert told["convergence"]["steps"] == sorted(told["convergence"]["steps"])
+
+
+def test_a_folder_is_the_same_by_any_path(with_faces, tmp_path, monkeypatch) -> None:
+    from mien.train.trainer import train
+
+    def run(config, folder):
+        return train(config, folder).to_dict()
+
+    monkeypatch.chdir(tmp_path)
+    names = ("triplet-after-softmax", "harmonic-triplet")
+    first = losses(with_faces, "out", names=names, runner=run)
+    assert losses(with_faces, tmp_path / "out", names=names, runner=made_up(calls := [])).rows == first.rows
+    assert not calls
+    for outcome in (tmp_path / "out" / "outcomes").glob("*.json"):
+        outcome.unlink()
+    again = losses(with_faces, tmp_path / "out", names=names, runner=run)  # told again by the runs that are there
+    assert [row[:4] for row in again.rows] == [row[:4] for row in first.rows]

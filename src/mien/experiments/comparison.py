@@ -209,15 +209,19 @@ def _facts(key: str, config: TrainConfig, result: Mapping[str, Any], folder: Pat
 def _joined(
     first: list[dict[str, Any]], second: list[dict[str, Any]], result: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The records of two runs as those of one, and what the second reached with what both took."""
-    begun = [r for r in first if r.get("kind") == "step" and isinstance(r.get("seconds"), int | float)]
-    steps, epochs, seconds = (begun[-1][name] for name in ("step", "epoch", "seconds")) if begun else (0, -1, 0.0)
+    """The records of two runs as those of one, and what the second reached with what both took.
+
+    A run ends with a measuring, whose record has its step, its epochs and its time.
+    """
+    steps = max((r["step"] for r in first if isinstance(r.get("step"), int)), default=0)
+    seconds = max((r["seconds"] for r in first if isinstance(r.get("seconds"), int | float)), default=0.0)
+    epochs = max((r["epoch"] for r in first if r.get("kind") == "measure"), default=0)
     moved = [
         {**r, "step": r["step"] + steps, **({"seconds": r["seconds"] + seconds} if "seconds" in r else {})}
         for r in second
         if "step" in r
     ]
-    took = {"step": steps, "epoch": epochs + 1, "seconds": seconds}
+    took = {"step": steps, "epoch": epochs, "seconds": seconds}
     return [*first, *moved], {**result, **{name: result[name] + value for name, value in took.items()}}
 
 

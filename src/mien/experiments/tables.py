@@ -193,19 +193,22 @@ def losses(
         if rule.alone:
             config = replace(config, optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.01))
         if rule.after is not None:
-            first, half = Path(out) / "runs" / name / "before" / "best", _half(base.schedule)
-            before = replace(base, recipe=rule.after, loss=LossConfig(name=rule.after), schedule=half)
-            old = os.fspath(first) if name == "harmonic-triplet" else None
-            loss, optimizer = replace(loss, old=old), replace(config.optimizer, lr=1e-4)
-            config = replace(config, loss=loss, optimizer=optimizer, schedule=half, before=before)
+            first, second = _halves(name, base.schedule)
+            before = replace(base, recipe=rule.after, loss=LossConfig(name=rule.after), schedule=first)
+            config = replace(config, optimizer=replace(config.optimizer, lr=1e-4), schedule=second, before=before)
         configs[name] = config
     return compare("losses", configs, Path(out), facts=budget.facts(), runner=runner, say=say)
 
 
-def _half(schedule: ScheduleConfig) -> ScheduleConfig:
-    """Half of a budget."""
-    minutes = None if schedule.minutes is None else schedule.minutes / 2
-    return replace(schedule, minutes=minutes, epochs=max(schedule.epochs // 2, 1))
+def _halves(name: str, schedule: ScheduleConfig) -> tuple[ScheduleConfig, ScheduleConfig]:
+    """A budget's two halves; of an odd number of epochs the second has one more."""
+    if schedule.minutes is not None:
+        half = replace(schedule, minutes=schedule.minutes / 2)
+        return half, half
+    if schedule.epochs < 2:
+        raise InputError(f"epochs: {name} is two runs, and needs 2 at least; got {schedule.epochs}")
+    first = schedule.epochs // 2
+    return replace(schedule, epochs=first), replace(schedule, epochs=schedule.epochs - first)
 
 
 def backbones(

@@ -108,7 +108,10 @@ class RunFolder:
         if path.exists():
             if resume:
                 config, old = self.going_on(config, resume=resume), without_idle(read_config(self.path))
-                lines = [line for line in difference(old.to_dict(), config.to_dict()) if not _free(line)]
+                derived = config.before is not None  # its first weights are the first run's, by whatever path
+                lines = [
+                    line for line in difference(old.to_dict(), config.to_dict()) if not _free(line, derived=derived)
+                ]
                 if lines and self._kept():
                     raise InputError(
                         f"{self.path}: holds a run of another config; there -> here: {'; '.join(lines)}. Take another "
@@ -185,6 +188,6 @@ def _may_replace(path: Path) -> bool:
         return True
 
 
-def _free(line: str) -> bool:
+def _free(line: str, *, derived: bool) -> bool:
     path = line.partition(":")[0]
-    return path.removeprefix("before.") in _FREE
+    return path.removeprefix("before.") in _FREE or (derived and path == "network.weights")

@@ -189,8 +189,8 @@ class _Trainer:
         if not at.stopped:
             if config.measure.first and at.step == 0 and at.measured_epoch < 0:
                 self._measure()
-            while at.epoch < config.schedule.epochs and at.progress < 1.0 and not at.stopped:
-                if not self._epoch(interrupts):
+            while at.epoch < config.schedule.epochs and not at.stopped and (at.progress < 1.0 or at.epoch_step):
+                if at.progress < 1.0 and not self._epoch(interrupts):
                     return self._result("interrupted", interrupts.asked or int(signal.SIGTERM))
                 self._end_of_epoch()
             at.stopped = at.stopped or "finished"
@@ -323,9 +323,8 @@ class _Trainer:
             better_now = better and one is found[0]
             self.display.measured(one, best=better_now)
             if self.records is not None:
-                self.records.write(
-                    "measure", at.step, {"epoch": at.epoch, **dataclasses.asdict(one), "best": better_now}
-                )
+                told = {"epoch": at.epoch, **dataclasses.asdict(one), "best": better_now, "seconds": at.seconds}
+                self.records.write("measure", at.step, told)
         self.processes.wait()
 
     def _compare(self, *, record: bool) -> None:

@@ -68,6 +68,15 @@ def test_gradients_of_several_batches_add_up() -> None:
     torch.testing.assert_close(head.centres.grad, sum(apart), rtol=1e-5, atol=1e-6)
 
 
+def test_only_one_block_is_kept() -> None:
+    """A second gradient is made where the first still lies, and is gone once it is added."""
+    head = made()
+    step(head, 0)
+    block = head._spare._block
+    step(head, 1)
+    assert head._spare._block is block
+
+
 def test_sparse_gradients_too() -> None:
     head = made(sample_rate=0.5)
     first = step(head)

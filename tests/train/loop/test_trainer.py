@@ -81,6 +81,23 @@ def test_a_run_that_was_stopped_has_the_losses_of_one_that_was_not(tiny, losses,
     assert (again.stopped, again.step, again.loss) == ("finished", 8, None)
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_run_stopped_in_its_last_step_is_still_measured(
+    tiny, people, stop_after, monkeypatch, tmp_path, epochs
+) -> None:
+    measured = []
+    monkeypatch.setattr(trainer._Trainer, "_measure", lambda self: measured.append(self.at.epoch))
+    monkeypatch.setattr(trainer, "made_measures", lambda *_: [None])
+    config = tiny(schedule={"epochs": epochs}, measure={"epochs": 11})
+    stop_after(4 * epochs)
+    assert train(config, tmp_path / "run").stopped == "interrupted"
+    assert not measured
+    stop_after(None)
+    result = train(config, tmp_path / "run")
+    assert (result.stopped, result.step, result.epoch) == ("finished", 4 * epochs, epochs)
+    assert measured == [epochs]
+
+
 @pytest.mark.parametrize("stop", [1, 5])
 def test_muon_beside_sampled_centres_goes_on_as_if_it_had_not_been_stopped(tiny, losses, stop_after, tmp_path, stop):
     config = tiny(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 __all__ = ["SpareMemory"]
 
-_KINDS: Final = {torch.float32: np.float32, torch.float64: np.float64}
+_KINDS: Final = (torch.float32, torch.float64)
 _LEAST: Final = 32 << 20  # bytes; what is smaller the C library keeps by itself
 
 
@@ -29,13 +29,19 @@ class SpareMemory:
 
     def empty(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         """A tensor with anything in it, of the shape, on the device and of the type of `like`."""
-        kind = _KINDS.get(like.dtype)
-        if like.device.type != "cpu" or kind is None or math.prod(shape) * like.element_size() < _LEAST:
+        size = math.prod(shape) * like.element_size()
+        if like.device.type != "cpu" or like.dtype not in _KINDS or size < _LEAST:
             return like.new_empty(shape)
         # A tensor in the block holds a reference to it, and so does every view of that tensor.
-        taken = self._block is not None and sys.getrefcount(self._block) > 2
-        if self._block is None or taken or self._block.shape != shape or self._block.dtype != kind:
-            self._block = np.empty(shape, kind)
+        if self._block is not None and sys.getrefcount(self._block) > 2:
+            return like.new_empty(shape)  # to be added to the one that lies there, say; not kept, too
+        if self._block is not None:
+            known = torch.from_numpy(self._block)
+            if known.shape == shape and known.dtype == like.dtype:
+                return known
+            self._block = known = None  # first, so that it does not lie beside the next
+        # PyTorch's own memory: NumPy asks for huge pages, for which a system may search long.
+        self._block = like.detach().new_empty(shape).numpy()
         return torch.from_numpy(self._block)
 
     def __deepcopy__(self, _known: object) -> SpareMemory:
