@@ -296,7 +296,8 @@ def test_two_runs_by_the_clock_tell_every_step_and_second(with_faces, tmp_path, 
     (told,) = outcome.record["runs"]
     assert len(ended) == 2
     assert (told["steps"], told["epochs"]) == (sum(one.step for one in ended), sum(one.epoch for one in ended))
-    assert told["seconds"] == pytest.approx(sum(one.seconds for one in ended), abs=0.01)  # one of them is told in hundredths
+    # The second's are told in hundredths.
+    assert told["seconds"] == pytest.approx(sum(one.seconds for one in ended), abs=0.01)
     assert told["convergence"]["steps"] == sorted(told["convergence"]["steps"])
 
 

@@ -25,7 +25,9 @@ __all__ = ["MarginHead"]
 _LOGITS = 1 << 19
 """Logits held at a time, where ``chunk`` is not given: 2 MiB of float32, which stays in a core's cache."""
 _ON_ACCELERATORS = 1 << 25
-"""Numbers held at a time there, logits and centres together: 128 MiB of float32, for few and large kernels."""
+"""Numbers held at a time there, logits and centres together: 128 MiB of float32, for few and large kernels.
+
+CurricularFace and sub-centres take some tables of a chunk's logits more."""
 
 
 class MarginHead(nn.Module):
