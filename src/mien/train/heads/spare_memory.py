@@ -39,7 +39,8 @@ class SpareMemory:
             known = torch.from_numpy(self._block)
             if known.shape == shape and known.dtype == like.dtype:
                 return known
-            self._block = known = None  # first, so that it does not lie beside the next
+            self._block = None  # first, so that it does not lie beside the next
+            del known
         # PyTorch's own memory: NumPy asks for huge pages, for which a system may search long.
         self._block = like.detach().new_empty(shape).numpy()
         return torch.from_numpy(self._block)
