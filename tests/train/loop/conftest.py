@@ -67,6 +67,14 @@ def tiny(people):
 
 
 @pytest.fixture
+def filters() -> dict:
+    """A network beside filters, as small as they go: for `tiny(network=filters)`."""
+    trunk = {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}
+    options = {"trunk_size": 32, "view_dim": 4, "trunk_options": trunk}
+    return {"name": "filters:iresnet-small", "size": 48, "options": options}
+
+
+@pytest.fixture
 def losses():
     """losses(folder): the loss of each step."""
     return _losses

@@ -77,17 +77,12 @@ def test_of_more_people_than_it_takes_each_is_seen_with_several_pictures(fit, mo
 
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-FILTERS = {
-    "name": "filters:iresnet-small", "size": 48, "options": {
-        "trunk_size": 32, "view_dim": 4,
-        "trunk_options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}},
-}  # fmt: skip
 
 
 @pytest.fixture
-def beside_filters(people, tiny):
+def beside_filters(filters, people, tiny):
     """A config, its pictures, and its network with fitted views."""
-    config = tiny(network=FILTERS)
+    config = tiny(network=filters)
     network = made_network(config.network, 0).eval()
     data = open_training_set([Source(path=str(people), aligned=True)], spec=network.spec)
     stepper = SimpleNamespace(network=network, restart_average=lambda: None)
@@ -95,7 +90,7 @@ def beside_filters(people, tiny):
     return config, data, network
 
 
-def test_the_last_layer_is_fitted_to_what_the_network_gives_now(beside_filters, monkeypatch) -> None:
+def test_the_last_layer_is_fitted_to_what_the_network_gives_now(filters, beside_filters, monkeypatch) -> None:
     config, data, network = beside_filters
     config = replace(config, measure=replace(config.measure, batch=5))
     last = fitting.LastLayer(config, data, ALONE, Display())
@@ -104,7 +99,7 @@ def test_the_last_layer_is_fitted_to_what_the_network_gives_now(beside_filters, 
     labels = torch.cat([people for _, people in batches])
 
     def wanted():
-        plain = build_like(network)
+        plain = build_like(filters, network)
         with torch.no_grad():
             rows = torch.cat([plain.test_features(normalise(pictures, network.spec)) for pictures, _ in batches])
         return evened_within(rows, labels, shrink=8.0)
@@ -124,9 +119,9 @@ def test_the_last_layer_is_fitted_to_what_the_network_gives_now(beside_filters, 
     assert not torch.allclose(network.last.axes, first, atol=1e-3)
 
 
-def build_like(network: FilterViews) -> FilterViews:
+def build_like(filters: dict, network: FilterViews) -> FilterViews:
     """The same network without its last layer."""
-    plain = FilterViews(trunk="iresnet-small", size=48, dim=16, within=None, **FILTERS["options"])
+    plain = FilterViews(trunk="iresnet-small", size=48, dim=16, within=None, **filters["options"])
     plain.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("last.")})
     return plain.eval()
 
@@ -156,25 +151,27 @@ class Watched:
         return torch.nn.functional.normalize(both, dim=1).numpy()
 
 
-def test_what_is_measured_is_what_is_kept_and_before_the_first_step_what_was_given(tiny, tmp_path, monkeypatch) -> None:
+def test_what_is_measured_is_what_is_kept_and_before_the_first_step_what_was_given(
+    filters, tiny, tmp_path, monkeypatch
+) -> None:
     watched = Watched()
     monkeypatch.setattr(trainer, "made_measures", lambda *_: [watched])
-    first = train(tiny(network=FILTERS, optimizer={"lr": 0.05, "ema": 0.9}), tmp_path / "first")
+    first = train(tiny(network=filters, optimizer={"lr": 0.05, "ema": 0.9}), tmp_path / "first")
     best, last = load_network(first.folder / "best"), load_network(first.folder / "last")
     assert best.last_layer.fitted
     np.testing.assert_allclose(watched.of(best), watched.rows[-1], atol=1e-5)
     np.testing.assert_allclose(watched.of(last), watched.rows[-1], atol=1e-5)
     monkeypatch.setattr(trainer, "made_measures", lambda *_: [again])
     again = Watched()
-    network = {**FILTERS, "weights": str(first.folder / "best")}
+    network = {**filters, "weights": str(first.folder / "best")}
     second = train(tiny(network=network, measure={"first": True}), tmp_path / "second")
     np.testing.assert_allclose(watched.of(best), again.rows[0], atol=1e-5)
     np.testing.assert_allclose(watched.of(load_network(second.folder / "best")), again.rows[-1], atol=1e-5)
     assert not np.allclose(again.rows[0], again.rows[-1], atol=1e-3)
 
 
-def test_a_run_from_before_there_was_a_last_layer_goes_on(tiny, stop_after, tmp_path, losses) -> None:
-    config = tiny(network=FILTERS, optimizer={"ema": 0.9})
+def test_a_run_from_before_there_was_a_last_layer_goes_on(filters, tiny, stop_after, tmp_path, losses) -> None:
+    config = tiny(network=filters, optimizer={"ema": 0.9})
     whole = train(config, tmp_path / "whole")
     stop_after(3)
     train(config, tmp_path / "run")
@@ -199,10 +196,10 @@ def test_a_last_layer_that_cannot_be_fitted_says_how_to_do_without(beside_filter
         fitting.LastLayer(config, data, ALONE, Display())(network, "fp32")
 
 
-def test_views_fitted_anew_are_not_mixed_with_those_of_the_starting_weights(beside_filters, tmp_path) -> None:
+def test_views_fitted_anew_are_not_mixed_with_those_of_the_starting_weights(filters, beside_filters, tmp_path) -> None:
     config, data, network = beside_filters
     save_network(network, tmp_path / "net")
-    options = {**FILTERS["options"], "views": [[0.9, 0.0], [0.7, 0.0], [0.5, 0.1]]}
+    options = {**filters["options"], "views": [[0.9, 0.0], [0.7, 0.0], [0.5, 0.1]]}
     start = replace(config.network, weights=str(tmp_path / "net"), options=options)
     config = replace(config, network=start, optimizer=replace(config.optimizer, start_share=0.5))
     network = made_network(start, 0)

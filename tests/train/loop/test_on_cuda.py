@@ -26,11 +26,6 @@ from mien.train.trainer import train  # noqa: E402
 WORKER = Path(__file__).with_name("loop_worker.py")
 PK = {"data": {"sampler": {"name": "pk", "people": 3, "each": 4}}}
 WIDE = {"network": {"name": "iresnet-small", "options": {"widths": [16] * 4, "blocks": [1] * 4, "norm": "group"}}}
-FILTERS = {
-    "name": "filters:iresnet-small", "size": 48, "options": {
-        "trunk_size": 32, "view_dim": 4,
-        "trunk_options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}},
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -80,8 +75,6 @@ def test_every_loss_trains_as_on_the_processor(made, losses, tmp_path, name: str
         {"loss": {"sample_rate": 0.5}, "optimizer": {"lr": 0.05, "clip": 0.5}},
         {"loss": {"centres": "class-means"}},
         {"network": {"recompute": True}},
-        {"network": FILTERS, "optimizer": {"ema": 0.9}},
-        {"network": FILTERS, "schedule": {"epochs": 1, "sizes": [[0, 24], [0.5, 32]]}},
         {"data": {"workers": 2}},
     ],
     ids=lambda sections: json.dumps(sections)[:60],
@@ -93,6 +86,16 @@ def test_every_way_of_training_runs_and_is_read_on_the_processor(made, losses, t
     assert np.isfinite(found).all()
     assert min(found) < found[0]
     network = load_network(result.folder / "last")
+    assert all(weight.device.type == "cpu" and weight.isfinite().all() for weight in network.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    "sections", [{"optimizer": {"ema": 0.9}}, {"schedule": {"epochs": 1, "sizes": [[0, 24], [0.5, 32]]}}]
+)
+def test_filters_beside_a_network_are_fitted_and_read_on_the_processor(made, filters, sections) -> None:
+    network = load_network(made("run", network=filters, **sections).folder / "last")
+    assert network.fitted
+    assert network.last_layer.fitted
     assert all(weight.device.type == "cpu" and weight.isfinite().all() for weight in network.state_dict().values())
 
 

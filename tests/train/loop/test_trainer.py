@@ -437,13 +437,6 @@ def test_measuring_first_without_pairs_is_no_measuring(tiny, tmp_path) -> None:
     assert train(tiny(measure={"first": True}), tmp_path / "run").stopped == "finished"
 
 
-FILTERS = {
-    "name": "filters:iresnet-small", "size": 48, "options": {
-        "trunk_size": 32, "view_dim": 4,
-        "trunk_options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "norm": "group"}},
-}  # fmt: skip
-
-
 @pytest.mark.parametrize(
     "sections",
     [
@@ -454,11 +447,11 @@ FILTERS = {
     ],
     ids=["class means", "keep", "sizes", "parts and ema"],
 )
-def test_filters_beside_a_network_train_in_every_way(tiny, losses, tmp_path, sections) -> None:
+def test_filters_beside_a_network_train_in_every_way(filters, tiny, losses, tmp_path, sections) -> None:
     if "loss" in sections and "keep" in sections["loss"]:
-        save_network(trainer.made_network(tiny(network=FILTERS).network, 0), tmp_path / "old")
+        save_network(trainer.made_network(tiny(network=filters).network, 0), tmp_path / "old")
         sections = {"loss": {**sections["loss"], "old": str(tmp_path / "old")}}
-    config = tiny(network=FILTERS, **sections)
+    config = tiny(network=filters, **sections)
     result = train(config, tmp_path / "run")
     assert len(losses(tmp_path / "run")) == result.step
     network = load_network(result.folder / "last")
@@ -469,11 +462,11 @@ def test_filters_beside_a_network_train_in_every_way(tiny, losses, tmp_path, sec
     assert any(moved)
 
 
-def test_an_old_network_must_see_the_same_part_of_the_face(tiny, tmp_path) -> None:
-    first = train(tiny(network=FILTERS), tmp_path / "first")
+def test_an_old_network_must_see_the_same_part_of_the_face(filters, tiny, tmp_path) -> None:
+    first = train(tiny(network=filters), tmp_path / "first")
     old = str(first.folder / "last")
-    train(tiny(network=FILTERS, loss={"keep": 1.0, "old": old}, schedule={"epochs": 1}), tmp_path / "same")
-    closer = tiny(network={**FILTERS, "name": "filters:iresnet-quick"}, loss={"keep": 1.0, "old": old})
+    train(tiny(network=filters, loss={"keep": 1.0, "old": old}, schedule={"epochs": 1}), tmp_path / "same")
+    closer = tiny(network={**filters, "name": "filters:iresnet-quick"}, loss={"keep": 1.0, "old": old})
     with pytest.raises(InputError, match="same part of the face"):
         train(closer, tmp_path / "other")
 
