@@ -206,7 +206,7 @@ def _halves(name: str, schedule: ScheduleConfig) -> tuple[ScheduleConfig, Schedu
         half = replace(schedule, minutes=schedule.minutes / 2)
         return half, half
     if schedule.epochs < 2:
-        raise InputError(f"epochs: {name} is two runs, and needs 2 at least; got {schedule.epochs}")
+        raise InputError(f"epochs: {name} is two runs, and needs 2 at least; got 1; name the losses without it")
     first = schedule.epochs // 2
     return replace(schedule, epochs=first), replace(schedule, epochs=schedule.epochs - first)
 
