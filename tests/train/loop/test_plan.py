@@ -45,7 +45,7 @@ def test_what_is_fitted_before_the_first_step_is_counted_beside_what_steps_need(
     assert plan.fitting == 2 * 4 * 48 * features + 3 * 4 * (features // 3) * (6 + features // 3)
     assert plan.bytes == plan.network + plan.head + plan.program + plan.fitting
     assert any(name.startswith("fitting") for name, _ in rows_of(plan))
-    assert plan.last_layer == 4 * 48 * (32 * 32 * 3 + 2 * 3 * 8)
+    assert plan.last_layer == 4 * 48 * (64 * 64 * 3 + 2 * 3 * 8)
     assert any("last layer" in name for name, _ in rows_of(plan))
     assert planned(tiny()).fitting == planned(tiny()).last_layer == 0
     options["within"] = None

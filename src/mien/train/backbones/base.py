@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import torch
@@ -32,18 +31,16 @@ class Backbone(nn.Module):
         name: what [mien.train.backbones.build][] knows it by.
         spec: what pictures it wants.
         dim: numbers an embedding.
-        options: JSON-ready: what `build` was given besides.
+        options: JSON-ready: what `build` was given besides, and `lasting`.
         checkpoint_activations: whether training keeps only each stage's input and computes the rest anew on the way
             back: less memory for about a third more time. Losses, gradients and running statistics stay the same.
         test_dim: numbers of what `test_features` gives.
         fresh: beginnings of the names of layers that released checkpoints do not have.
         idle: beginnings of the names of layers that do nothing until they are fitted: a file may lack them.
-        older: what options were where a file lacks them, unless it says so itself.
     """
 
     fresh: ClassVar[tuple[str, ...]] = ()
     idle: ClassVar[tuple[str, ...]] = ()
-    older: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(self, spec: InputSpec, dim: int) -> None:
         super().__init__()
@@ -54,6 +51,15 @@ class Backbone(nn.Module):
         self.dim = dim
         self.options: dict[str, Any] = {}
         self.checkpoint_activations = False
+
+    @property
+    def lasting(self) -> dict[str, Any]:
+        """Options that a file states though nobody gave them, for what is taken where none are given may change."""
+        return {}
+
+    def older(self, names: Iterable[str]) -> dict[str, Any]:
+        """What the `lasting` options were when a file was written that does not state them, by its tensors' names."""
+        return {}
 
     @property
     def learner(self) -> Backbone:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -30,7 +29,9 @@ _APART: Final = 0.02  # of the side: landmarks of two templates that are the sam
 _NOT_OPTIONS: Final = {"name", "dim", "size", "weights", "template", "pretrained", "checkpoint_activations"}
 _MOST_VIEWS: Final = 16
 _VIEW_WEIGHT: Final = 0.3
-_WITHIN: Final = 8.0
+_WITHIN: Final = 5.0
+_LOOKS: Final = (0.94, 1.0, 1.06)
+_MOST_LOOKS: Final = 9
 _MOST_WITHIN: Final = 1e6
 _MOST_DIMS: Final = 8192  # that the last layer takes: a matrix of as many by as many, which no file need hold
 _VIEWS: Final = ((1.0, 0.0), (0.79, 0.0), (0.5, 0.1))
@@ -56,13 +57,15 @@ class FilterViews(Backbone):
         view_weight: what a view's cosine counts beside the trunk's, by its square.
         within: how gently the last layer makes small what one person's pictures differ in, [WithinClassNorm][]'s
             `shrink`; None for no such layer.
+        looks: how large a part of the picture the trunk sees where the network is used, times the one that it was
+            trained on: its embeddings of all of them are averaged, each of unit length. (1,) for one look, in a third
+            of the trunk's time.
 
     Raises:
         InputError: settings that make no sense.
     """
 
     idle = ("last.",)
-    older: ClassVar[Mapping[str, Any]] = MappingProxyType({"within": None, "view_weight": 0.5})
 
     scale: Tensor
     offset: Tensor
@@ -80,6 +83,7 @@ class FilterViews(Backbone):
         view_dim: int = 256,
         view_weight: float = _VIEW_WEIGHT,
         within: float | None = _WITHIN,
+        looks: Sequence[float] = _LOOKS,
     ) -> None:
         pairs = isinstance(views, list | tuple) and all(isinstance(view, list | tuple) for view in views)
         if not pairs or not 1 <= len(views) <= _MOST_VIEWS or any(len(view) != 2 for view in views):
@@ -90,6 +94,9 @@ class FilterViews(Backbone):
             raise InputError(f"view_dim: expected 1 to 4096, view_weight: 0 to 10; got {view_dim!r}, {view_weight!r}")
         if within is not None and not (_is_number(within) and 0 < within <= _MOST_WITHIN):
             raise InputError(f"within: expected a number above 0, at most {_MOST_WITHIN:g}, or None; got {within!r}")
+        some = isinstance(looks, list | tuple) and 1 <= len(looks) <= _MOST_LOOKS
+        if not some or not all(_is_number(look) and 0.5 <= look <= 1.5 for look in looks):
+            raise InputError(f"looks: expected 1 to {_MOST_LOOKS} numbers from 0.5 to 1.5, got {looks!r}")
         given = {} if trunk_options is None else trunk_options
         if not isinstance(given, dict) or (_NOT_OPTIONS & set(given)):
             raise InputError(f"trunk_options: expected settings of the network's form, got {given!r}")
@@ -98,6 +105,7 @@ class FilterViews(Backbone):
         _check_trunk(made.spec, self.spec, trunk)
         self.trunk = made
         self.view_weight = view_weight
+        self.looks = tuple(float(look) for look in looks)
         self.views = nn.ModuleList(GaborView(view_dim, share, down) for share, down in views)
         if within is not None and self.test_dim > _MOST_DIMS:
             raise InputError(
@@ -112,6 +120,17 @@ class FilterViews(Backbone):
         self._alike = (mean, std) == (own.mean, own.std)
         self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("offset", torch.tensor(offset).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def lasting(self) -> dict[str, Any]:
+        """`within`, `view_weight` and `looks`."""
+        within = self.last.shrink if isinstance(self.last, WithinClassNorm) else None
+        return {"within": within, "view_weight": self.view_weight, "looks": self.looks}
+
+    def older(self, names: Iterable[str]) -> dict[str, Any]:
+        """As of every network."""
+        had_last = any(name.startswith(self.idle) for name in names)
+        return {"within": 8.0 if had_last else None, "view_weight": 0.3 if had_last else 0.5, "looks": (1.0,)}
 
     @property
     def learner(self) -> Backbone:
@@ -145,22 +164,25 @@ class FilterViews(Backbone):
 
         (B, test_dim), not of unit length.
         """
-        learned = self._learned(self._shown(pictures))
+        learned = self._learned(pictures)
         with full_precision(pictures):
             features: Tensor = self.last(torch.cat([learned, self._seen(pictures)], 1))
         return features
 
-    def _learned(self, shown: Tensor) -> Tensor:
-        return F.normalize(self.trunk.test_features(shown).float(), dim=1)
+    def _learned(self, pictures: Tensor) -> Tensor:
+        """The mean of all looks, each a row of unit length, again of unit length: (B, trunk's test_dim)."""
+        looks = torch.stack([self._shown(pictures, look) for look in self.looks], 1)
+        rows = F.normalize(self.trunk.test_features(looks.flatten(0, 1)).float(), dim=1)
+        return F.normalize(rows.view(-1, len(self.looks), rows.shape[1]).mean(1), dim=1)
 
     def _seen(self, pictures: Tensor) -> Tensor:
         grey = _grey(pictures)
         return torch.cat([self.view_weight * view(grey) for view in self.views], 1)
 
-    def _shown(self, pictures: Tensor) -> Tensor:
-        """What the trunk sees: its own template and size, its own scale of colours."""
+    def _shown(self, pictures: Tensor, look: float = 1.0) -> Tensor:
+        """What the trunk sees: its own template and size, its own scale of colours; no more than there is."""
         side = round(self.trunk.spec.size * pictures.shape[-1] / self.spec.size)
-        seen = part(pictures, eye_distance(self.spec) / eye_distance(self.trunk.spec), 0.0)
+        seen = part(pictures, look * eye_distance(self.spec) / eye_distance(self.trunk.spec), 0.0)
         x = F.interpolate(seen, (side, side), mode="bilinear", align_corners=False)
         return x if self._alike else x * self.scale + self.offset
 
@@ -226,24 +248,21 @@ class FilterViews(Backbone):
         return self.last if isinstance(self.last, WithinClassNorm) else None
 
     def settled(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """The trunk's pictures, uint8 (B, H, W, 3), and the views' embeddings in half precision."""
-        mean, std = (torch.tensor(v).to(pictures).view(1, 3, 1, 1) for v in (self.trunk.spec.mean, self.trunk.spec.std))
-        pixels = self._shown(pictures) * std + mean
+        """The pictures, uint8 (B, size, size, 3), and the views' embeddings in half precision."""
+        mean, std = (torch.tensor(v).to(pictures).view(1, 3, 1, 1) for v in (self.spec.mean, self.spec.std))
+        pixels = pictures * std + mean
         return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1), self._seen(pictures).half()
 
     def settled_bytes(self, pictures: int) -> int:
         """As of every network."""
-        size, dims = self.trunk.spec.size, self.test_dim - self.trunk.test_dim
+        size, dims = self.spec.size, self.test_dim - self.trunk.test_dim
         return 0 if self.last_layer is None else pictures * (3 * size * size + 2 * dims)
 
     @torch.no_grad()
     def fit_last(self, settled: Iterable[tuple[Tensor, ...]], labels: Tensor) -> None:
         """As of every network."""
         if isinstance(self.last, WithinClassNorm):
-            rows = [
-                torch.cat([self._learned(normalise(shown, self.trunk.spec)), seen.float()], 1)
-                for shown, seen in settled
-            ]
+            rows = [torch.cat([self._learned(normalise(shown, self.spec)), seen.float()], 1) for shown, seen in settled]
             self.last.fit(torch.cat(rows), labels.to(rows[0].device))
 
 

@@ -126,7 +126,8 @@ def build(
             f"{name}: options: a value of another kind than the network takes: {asked} ({error})"
         ) from error
     network.name = name
-    network.options = json.loads(json.dumps({k: v for k, v in options.items() if k not in _START_ONLY}))
+    kept = {**network.lasting, **{k: v for k, v in options.items() if k not in _START_ONLY}}
+    network.options = json.loads(json.dumps(kept))
     if weights is not None:
         network.load_weights(str(weights))
     network.set_checkpointing(wanted=checkpoint_activations)

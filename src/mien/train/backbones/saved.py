@@ -130,8 +130,8 @@ def load_network(folder: Path) -> Backbone:
         spec = InputSpec.from_dict(described["spec"])
         with torch.device("meta"):
             shape = build(described["name"], **settings)
-            if shape.idle and not any(key.startswith(shape.idle) for key in state):
-                settings = {**shape.older, **settings}
+            if not set(older := shape.older(state)) <= set(settings):
+                settings = {**older, **settings}
                 shape = build(described["name"], **settings)
         if (spec.size, spec.channels) != (shape.spec.size, shape.spec.channels):
             raise ModelFileError(f"{path}: spec: expected pictures of {shape.spec.size} pixels, found {spec.size}")
