@@ -68,8 +68,8 @@ def fit_network(
 class LastLayer:
     """Fits the layer that ends a network to what it has learned; all processes call it together, one thread each.
 
-    What does not change from one time to the next (the pictures as the part that learns sees them, what fixed filters
-    say) is made at the first call and kept.
+    What does not change from one time to the next (the pictures, what fixed filters say) is made at the first call and
+    kept.
     """
 
     def __init__(self, config: TrainConfig, data: TrainingSet, processes: Processes, display: Display) -> None:

@@ -39,6 +39,7 @@ def collect(stepper: Stepper) -> dict[str, Any]:
         )
     return {
         "network": network,
+        "lasting": stepper.network.lasting,
         "average": None if average is None else {"weights": _on_cpu(average.state_dict()), "steps": average.steps},
         "objective": _objective_state(stepper.objective),
         "network_optimizer": _optimizer_state(stepper.network_optimizer, None, stepper.objective),
@@ -55,6 +56,9 @@ def restore(stepper: Stepper, state: dict[str, Any]) -> None:
         TrainingError: the state is not this network's, loss's or optimizer's.
     """
     try:
+        older = {**stepper.network.older(state["network"]), **stepper.config.network.options}
+        lasting = state.get("lasting", {name: older[name] for name in stepper.network.lasting})
+        stepper.network.take_lasting(lasting)
         stepper.network.load_state_dict({**_idle(stepper.network), **state["network"]})
         if stepper.average is not None and state["average"] is not None:
             mean = {**_idle(stepper.network), **state["average"]["weights"]}

@@ -188,6 +188,23 @@ def test_a_run_from_before_there_was_a_last_layer_goes_on(filters, tiny, stop_af
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.parametrize("given", [{}, {"within": 4.0}])
+def test_a_run_goes_on_with_what_was_meant_when_it_began(filters, tiny, stop_after, tmp_path, given) -> None:
+    config = tiny(network={**filters, "options": {**filters["options"], **given}})
+    stop_after(3)
+    train(config, tmp_path / "run")
+    stop_after(None)
+    (path,) = checkpoints(tmp_path / "run" / "checkpoints")
+    state = read_checkpoint(path)
+    wanted = {"looks": (0.94, 1.0, 1.06), "within": 5.0, "view_weight": 0.3, **given}
+    assert state.pop("lasting") == wanted
+    path.unlink()
+    write_checkpoint(path.parent, 3, state, keep=1)  # as one was written before it said so
+    last = load_network(train(config, tmp_path / "run").folder / "last")
+    assert last.lasting == {"looks": (1.0,), "within": 8.0, "view_weight": 0.3, **given}
+    assert last.options == {**filters["options"], **last.lasting, "looks": [1.0]}
+
+
 def test_a_last_layer_that_cannot_be_fitted_says_how_to_do_without(beside_filters, monkeypatch) -> None:
     config, data, network = beside_filters
     one = [(torch.zeros(12, 48, 48, 3, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))] * 16

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -60,6 +61,10 @@ class Backbone(nn.Module):
     def older(self, names: Iterable[str]) -> dict[str, Any]:
         """What the `lasting` options were when a file was written that does not state them, by its tensors' names."""
         return {}
+
+    def take_lasting(self, options: Mapping[str, Any]) -> None:
+        """Be as a checkpoint says: its `lasting` options, in place of those that this network was built with."""
+        self.options.update(json.loads(json.dumps(dict(options))))
 
     @property
     def learner(self) -> Backbone:

@@ -24,8 +24,8 @@ class NetworkFacts:
         colour: "rgb", "bgr" or "grey".
         dim: numbers an embedding.
         parameters: how many, frozen ones included.
-        flops: of one picture forward; a multiplication and an addition count as two. Training costs about three times
-            this.
+        flops: of one picture forward as in training; a multiplication and an addition count as two. A step costs about
+            three times this; used, a network may look again, in a mirror or closer.
         stages: names of the parts, input side first.
     """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +43,8 @@ class FilterViews(Backbone):
 
     Trained on few people, a network and filters that were never trained err on different pairs, so that both together
     are better than either. The views are fitted once, in closed form, before the first step ([fit][]), the last layer
-    each time before the network is measured or kept ([fit_last][]); training and its speed are the trunk's alone. Used
+    each time before the network is measured or kept ([fit_last][]); training and its speed are the trunk's alone, and
+    where it is used the trunk looks three times. Used
     as ``filters:TRUNK``; `dim` is the trunk's.
 
     Args:
@@ -58,8 +60,8 @@ class FilterViews(Backbone):
         within: how gently the last layer makes small what one person's pictures differ in, [WithinClassNorm][]'s
             `shrink`; None for no such layer.
         looks: how large a part of the picture the trunk sees where the network is used, times the one that it was
-            trained on: its embeddings of all of them are averaged, each of unit length. (1,) for one look, in a third
-            of the trunk's time.
+            trained on, but no more than there is: its embeddings of all of them are averaged, each of unit length.
+            (1,) for one look, in a third of the trunk's time.
 
     Raises:
         InputError: settings that make no sense.
@@ -132,6 +134,13 @@ class FilterViews(Backbone):
         had_last = any(name.startswith(self.idle) for name in names)
         return {"within": 8.0 if had_last else None, "view_weight": 0.3 if had_last else 0.5, "looks": (1.0,)}
 
+    def take_lasting(self, options: Mapping[str, Any]) -> None:
+        """As of every network; a last layer stays, though there was none then."""
+        self.view_weight, self.looks = options["view_weight"], tuple(options["looks"])
+        if isinstance(self.last, WithinClassNorm) and options["within"] is not None:
+            self.last.shrink = options["within"]
+        super().take_lasting(self.lasting)
+
     @property
     def learner(self) -> Backbone:
         """The trunk."""
@@ -170,10 +179,16 @@ class FilterViews(Backbone):
         return features
 
     def _learned(self, pictures: Tensor) -> Tensor:
-        """The mean of all looks, each a row of unit length, again of unit length: (B, trunk's test_dim)."""
-        looks = torch.stack([self._shown(pictures, look) for look in self.looks], 1)
-        rows = F.normalize(self.trunk.test_features(looks.flatten(0, 1)).float(), dim=1)
-        return F.normalize(rows.view(-1, len(self.looks), rows.shape[1]).mean(1), dim=1)
+        """The sum of all looks, each a row of unit length, made of unit length: (B, trunk's test_dim)."""
+        if not torch.compiler.is_exporting():  # one after another: the memory of one
+            rows = (self._unit_rows(self._shown(pictures, look)) for look in self.looks)
+            return F.normalize(functools.reduce(torch.add, rows), dim=1)
+        looks = torch.cat([self._shown(pictures, look) for look in self.looks])  # together: faster for one picture
+        together = self._unit_rows(looks)
+        return F.normalize(together.view(len(self.looks), -1, together.shape[1]).sum(0), dim=1)
+
+    def _unit_rows(self, shown: Tensor) -> Tensor:
+        return F.normalize(self.trunk.test_features(shown).float(), dim=1)
 
     def _seen(self, pictures: Tensor) -> Tensor:
         grey = _grey(pictures)
@@ -194,12 +209,13 @@ class FilterViews(Backbone):
             found = network_facts(path if path.is_dir() else path.parent)
         except MienError:
             found = {"size": None, "options": {}}
-        options = {"closer": _CLOSER, "views": [list(view) for view in _VIEWS], **found["options"]}
+        then = self.older(self.idle)  # a file that has a last layer
+        options = {"closer": _CLOSER, "views": [list(view) for view in _VIEWS], **then, **found["options"]}
         other = any({**options, "size": found["size"]}[name] != value for name, value in self._parts.items())
         if other:
             for view in self._views():
                 nn.init.zeros_(view.axes)
-        weighed_so = options.get("view_weight", _VIEW_WEIGHT) == self.view_weight
+        weighed_so = options["view_weight"] == self.view_weight
         if isinstance(self.last, WithinClassNorm) and (other or not weighed_so):
             self.last.reset()
 
