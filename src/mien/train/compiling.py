@@ -43,5 +43,6 @@ def compile_errors() -> Iterator[None]:
 def _told(error: Exception) -> InputError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return InputError(
-        f"loop.compile: the network could not be compiled on this machine ({reason[:200]}); leave out loop.compile"
+        f"loop.compile: the network could not be compiled on this machine ({reason[:200]}); leave out loop.compile "
+        "or, where a compiler was stopped in its work before, remove the folder torchinductor_* among temporary files"
     )

@@ -60,5 +60,5 @@ def check_finite(
     shown = ", ".join(map(name, numbers[:_SHOWN])) + (f" and {more:,} more" if more > 0 else "")
     raise TrainingError(
         f"epoch {epoch}, step {step}: NaN or infinity in {what}; pictures of this process's batch: {shown}. No "
-        f"weight has taken it, and the last checkpoint stays. To go on: {do}, and start again"
+        f"weight has taken it. To go on: {do}, and start again"
     )

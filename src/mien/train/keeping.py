@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mien.errors import TrainingError
+from mien.errors import MienError, TrainingError
 from mien.train.backbones import Backbone, save_network
 from mien.train.checkpoint import newest_checkpoint, read_checkpoint, whence, write_checkpoint
 from mien.train.code_record import CodeRecord
@@ -100,6 +102,34 @@ class Keeper:
                 save_network(network, self._run.last, facts=self._facts(at))
                 if at.best is None:
                     save_network(network, self._run.best, facts=self._facts(at))
+
+    @contextmanager
+    def kept_if_broken(self, at: Position, save: Callable[[], None]) -> Iterator[None]:
+        """Where NaN or infinity comes up inside, what was before that step is kept.
+
+        As a checkpoint, from which the same command goes on, and as a network, from which a run in another folder can
+        start with other settings.
+
+        Args:
+            at: where that is.
+            save: writes the checkpoint.
+
+        Raises:
+            TrainingError: what came up, and what is kept.
+        """
+        try:
+            yield
+        except TrainingError as error:
+            self._stepper.take_back()
+            try:
+                save()
+                self.keep_last(at)
+            except MienError:  # the weights themselves were broken before, without a word
+                raise error from None
+            raise TrainingError(
+                f"{error} in another folder; the weights before this step are kept: --set "
+                f"network.weights={self._run.last}"
+            ) from error
 
     def _facts(self, at: Position) -> dict[str, Any]:
         """What is known about a network that is kept; its model card is written from it."""

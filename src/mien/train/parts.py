@@ -51,6 +51,7 @@ __all__ = [
     "made_network",
     "old_network",
     "opened_data",
+    "start_told",
     "starting_evening",
 ]
 
@@ -276,3 +277,20 @@ def in_order(config: TrainConfig, data: TrainingSet, processes: Processes) -> It
     ) as batches:
         for found in batches.epoch(0):
             yield found.pictures, found.labels
+
+
+def start_told(
+    config: TrainConfig, network: Backbone, data: TrainingSet, *, steps: int, precision: str, processes: Processes
+) -> str:
+    """What a run is, in a line: for its start."""
+    count = sum(p.numel() for p in network.parameters())
+    light = f", evened by {', '.join(network.spec.evening)}" if network.spec.evening else ""
+    virtual = classes(config.data, data) - len(data.people)
+    made = f" and {virtual:,} virtual ones" if virtual else ""
+    out = len(data.left_out)
+    left = f", {out:,} picture{'' if out == 1 else 's'} left out (no face, or unreadable)" if out else ""
+    return (
+        f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} "
+        f"people{made}{light}{left}; {config.loss.name}; {steps:,} steps of {config.data.batch}; "
+        f"{precision} on {processes.device.type}, {processes.world} process{'' if processes.world == 1 else 'es'}"
+    )

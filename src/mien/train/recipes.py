@@ -76,6 +76,11 @@ def softmax() -> TrainConfig:
     return _scratch("softmax")
 
 
+def normface() -> TrainConfig:
+    """NormFace: softmax over cosines, no margin; for the papers' comparison."""
+    return _scratch("normface")
+
+
 def center() -> TrainConfig:
     """Softmax and center loss: gathers each person; for the papers' comparison."""
     return _scratch("center", weight=0.003)
@@ -145,12 +150,19 @@ def arcface_triplet() -> TrainConfig:
 
 def softmax_then_triplet() -> TrainConfig:
     """First softmax, then triplets from its best weights at a low rate: two runs, the first in ``before/``."""
-    config = _metric("triplet", margin=0.2)
+    return _after_softmax("softmax-then-triplet", "triplet")
+
+
+def harmonic_triplet() -> TrainConfig:
+    """As softmax-then-triplet, in reach of the first network: embeddings of both, or of ``loss.old``, compare."""
+    return _after_softmax("harmonic-triplet", "harmonic-triplet")
+
+
+def _after_softmax(name: str, loss: str) -> TrainConfig:
+    config = _metric(loss, margin=0.2)
     schedule = replace(config.schedule, epochs=5)
     optimizer = replace(config.optimizer, lr=1e-4)
-    return replace(
-        config, recipe="softmax-then-triplet", schedule=schedule, optimizer=optimizer, before=_scratch("softmax")
-    )
+    return replace(config, recipe=name, schedule=schedule, optimizer=optimizer, before=_scratch("softmax"))
 
 
 def small_cpu() -> TrainConfig:
@@ -213,7 +225,9 @@ RECIPES: Final[Mapping[str, Callable[[], TrainConfig]]] = MappingProxyType(
             triplet,
             contrastive,
             softmax_then_triplet,
+            harmonic_triplet,
             softmax,
+            normface,
             center,
             l_softmax,
             sphereface,

@@ -154,6 +154,7 @@ class Stepper:
             self.parallel = DistributedDataParallel(self.learner, device_ids=devices, gradient_as_bucket_view=True)
         if config.loop.compile:
             self.parallel = compiled(self.parallel)
+        self._before: list[Tensor] = []
         self._network_weights = [p for p in network.parameters() if p.requires_grad]
         self._head_weights = [p for p in objective.parameters() if p.requires_grad]
 
@@ -175,8 +176,17 @@ class Stepper:
         Raises:
             InputError: the batch has fewer pictures than parts, or ``loop.compile`` is asked for and fails.
         """
+        self._before = [buffer.clone() for buffer in self._buffers()]
         with compile_errors() if self.config.loop.compile else contextlib.nullcontext():
             return self._gradients(batch, side)
+
+    def take_back(self) -> None:
+        """Running statistics as they were before the last [gradients][]: what broke in that batch is not in them."""
+        for buffer, before in zip(self._buffers(), self._before, strict=True):
+            buffer.copy_(before)
+
+    def _buffers(self) -> list[Tensor]:
+        return [*self.learner.buffers(), *self.objective.buffers()]
 
     def _gradients(self, batch: Batch, side: int | None) -> Gradients:
         self.train()

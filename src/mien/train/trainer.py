@@ -37,6 +37,7 @@ from mien.train.parts import (
     made_network,
     old_network,
     opened_data,
+    start_told,
 )
 from mien.train.position import Position, Stopped, TrainResult
 from mien.train.processes import Processes, joined
@@ -134,7 +135,11 @@ class _Trainer:
         self.total = config.schedule.epochs * self.batches.steps()
         self.warm = round(config.schedule.warm_up * self.batches.steps())
         self.keeper = Keeper(run, config, self.stepper, self.data, display, code)
-        self._tell_start()
+        display.say(
+            start_told(
+                config, network, self.data, steps=self.total, precision=self.stepper.precision, processes=processes
+            )
+        )
         found = self.keeper.newest()
         if found is None:
             fit_network(self.stepper, config, self.data, processes, display)
@@ -151,20 +156,6 @@ class _Trainer:
         self._began = time.monotonic()
         self._seconds_before = at.seconds
         self._window = (at.step, self._began)
-
-    def _tell_start(self) -> None:
-        network, data, out = self.stepper.network, self.data, len(self.data.left_out)
-        count = sum(p.numel() for p in network.parameters())
-        light = f", evened by {', '.join(network.spec.evening)}" if network.spec.evening else ""
-        virtual = classes(self.config.data, data) - len(data.people)
-        made = f" and {virtual:,} virtual ones" if virtual else ""
-        left = f", {out:,} picture{'' if out == 1 else 's'} left out (no face, or unreadable)" if out else ""
-        self.display.say(
-            f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} "
-            f"people{made}{light}{left}; {self.config.loss.name}; {self.total:,} steps of {self.config.data.batch}; "
-            f"{self.stepper.precision} on {self.processes.device.type}, {self.processes.world} process"
-            f"{'' if self.processes.world == 1 else 'es'}"
-        )
 
     @torch.no_grad()
     def _class_means(self) -> None:
@@ -204,7 +195,12 @@ class _Trainer:
     def _epoch(self, interrupts: Interrupts) -> bool:
         """The rest of an epoch; False where a signal ended it."""
         for batch in self.batches.epoch(self.at.epoch, self.at.epoch_step):
-            asked, save = self._step(batch, interrupts)
+            try:
+                asked, save = self._step(batch, interrupts)
+            except InputError:
+                if interrupts.asked:  # Ctrl-C in the middle of compiling stops the compiler, too
+                    return False
+                raise
             if asked:
                 self._save()
                 return False
@@ -246,7 +242,8 @@ class _Trainer:
         )
         overflow = stepper.scale.dynamic and not bad and not stepper.scale.exhausted
         numbers = {"embeddings": round(bad), "loss": loss, "norm": 0.0 if overflow else norm, "terms": terms}
-        check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, name=self.data.name, **numbers)
+        with self.keeper.kept_if_broken(at, self._save):
+            check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, name=self.data.name, **numbers)
         warm = (at.step + 1) / self.warm if self.warm else 1.0
         rate = config.optimizer.lr * rate_factor(schedule, at.progress, warm)
         if stepper.scale.goes_on(norm):

@@ -219,6 +219,25 @@ def test_sampling_is_seeded_holds_all_named_classes_and_is_even() -> None:
     assert len(sample_classes(torch.arange(50), 100, 0.01, (0, 0, 0))) == 50
 
 
+@pytest.mark.parametrize("subs", [1, 3])
+def test_a_draw_of_every_class_is_the_whole_loss(subs: int) -> None:
+    """Through the way of sampled classes: a rate whose draw, rounded up, leaves none out."""
+    draw = torch.Generator().manual_seed(2)
+    x, y = torch.randn(B, D, generator=draw, dtype=torch.float64), torch.randint(0, C, (B,), generator=draw)
+    found = []
+    for rate in (1.0, 1.0 - 0.5 / C):
+        torch.manual_seed(1)
+        head = MarginHead(D, C, L.CombinedMargin(m2=0.5), 8.0, sub_centres=subs, sample_rate=rate, chunk=4).double()
+        rows = x.clone().requires_grad_()
+        loss = head(rows, y)
+        loss.backward()
+        grad = head.centres.grad
+        assert grad.is_sparse == (rate < 1)
+        found.append((loss.detach(), rows.grad, grad.to_dense()))
+    for one, want in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(one, want, rtol=1e-10, atol=1e-12)
+
+
 def test_a_sampled_step_is_sparse_moves_on_and_stops_in_eval_mode() -> None:
     head = MarginHead(D, C, L.CombinedMargin(m2=0.5), sample_rate=0.4, chunk=4)
     x, y = torch.randn(B, D), torch.arange(B)

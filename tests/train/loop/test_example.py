@@ -37,6 +37,32 @@ def test_the_example_trains_on_a_folder(people, tmp_path) -> None:
     assert (tmp_path / "run" / "best" / "network.safetensors").exists()
 
 
+@pytest.mark.slow
+def test_the_example_changes_a_gallery_or_says_why_not(mien_data, tmp_path, capsys) -> None:
+    from mien import Gallery
+
+    path = Path(__file__).parents[3] / "examples" / "fine_tune_and_promote.py"
+    spec = spec_from_file_location(path.stem, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folders = sorted(folder for folder in (mien_data / "celebs").iterdir() if folder.is_dir())[:10]
+    for i, folder in enumerate(folders):
+        target = tmp_path / ("people" if i < 6 else "held-out") / folder.name
+        target.mkdir(parents=True)
+        for photo in sorted(folder.iterdir())[:8]:
+            shutil.copy(photo, target)
+    with Gallery.open(tmp_path / "people.db") as gallery:
+        gallery.enrol_folder(tmp_path / "people")
+        before = gallery.identity
+        assert before is not None
+    code = module.main(tmp_path / "people", tmp_path / "held-out", tmp_path / "people.db", tmp_path / "run")
+    said = capsys.readouterr().out
+    with Gallery.open(tmp_path / "people.db") as gallery:
+        assert (gallery.identity == before) == (code == 1)
+    assert ("nothing has changed" in said) == (code == 1)
+    assert ("to take it back" in said) == (code == 0)
+
+
 def nodes(*words: str, port: int, ranks=(0, 1)) -> list[tuple[int, str]]:
     """The script on so many machines at once, RANK in words being each one's: its exit code and what it said."""
     shell, beside = shutil.which("sh"), Path(sys.executable).parent

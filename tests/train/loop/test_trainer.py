@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError, TrainingError  # noqa: E402
-from mien.train import trainer  # noqa: E402
+from mien.train import step, trainer  # noqa: E402
 from mien.train.backbones import load_network, network_facts, save_network  # noqa: E402
 from mien.train.checkpoint import checkpoints  # noqa: E402
 from mien.train.display import Display  # noqa: E402
 from mien.train.measuring import Accuracy  # noqa: E402
 from mien.train.processes import Processes  # noqa: E402
 from mien.train.run_folder import read_config  # noqa: E402
-from mien.train.step import Stepper  # noqa: E402
+from mien.train.step import Stepper, network_input  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
 
 
@@ -172,6 +174,41 @@ def test_a_rate_far_too_high_ends_with_what_to_do(tiny, tmp_path) -> None:
     )
     with pytest.raises(TrainingError, match=r"NaN or infinity in .*(lower|clip).*start again"):
         train(config, tmp_path / "run")
+
+
+def test_nan_before_any_checkpoint_loses_nothing(tiny, losses, monkeypatch, tmp_path) -> None:
+    config = tiny(loss={"name": "adaface", "options": {}}, network={"options": {"norm": "batch"}})
+    whole = train(config, tmp_path / "whole")
+    count = [0]
+
+    def poisoned(*args, **options):
+        count[0] += 1
+        shown = network_input(*args, **options)
+        return shown * math.nan if count[0] == 4 else shown  # running statistics take it in
+
+    monkeypatch.setattr(step, "network_input", poisoned)
+    with pytest.raises(TrainingError, match=r"step 4: NaN.* in another folder; .*network.weights=.*last") as caught:
+        train(config, tmp_path / "run")
+    kept = load_network(Path(str(caught.value).rsplit("network.weights=", 1)[1]))
+    assert all(value.isfinite().all() for value in kept.state_dict().values())
+    assert checkpoints(tmp_path / "run" / "checkpoints")[0].name.startswith("step-00000003-")
+    result = train(config, tmp_path / "run")  # whatever caused it is gone
+    np.testing.assert_allclose(losses(result.folder), losses(whole.folder), rtol=1e-6)
+    first, second = (load_network(folder / "last").state_dict() for folder in (whole.folder, result.folder))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value)
+
+
+def test_a_signal_that_also_hits_the_compiler_is_a_wish_to_stop(tiny, monkeypatch, tmp_path) -> None:
+    def interrupted(self, batch, side=None):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise InputError("loop.compile: the network could not be compiled on this machine")
+
+    monkeypatch.setattr(Stepper, "gradients", interrupted)
+    result = train(tiny(), tmp_path / "run")
+    assert (result.stopped, result.signal, result.step) == ("interrupted", signal.SIGINT, 0)
+    monkeypatch.undo()
+    assert train(tiny(), tmp_path / "run").stopped == "finished"
 
 
 def test_fp16_overflows_shrink_the_scale_and_the_run_goes_on(tiny, losses, tmp_path) -> None:
