@@ -42,7 +42,8 @@ def compile_errors() -> Iterator[None]:
 
 def _told(error: Exception) -> InputError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    torn = "; or remove the folder torchinductor_* among temporary files, if a compiler was stopped in its work before"
     return InputError(
-        f"loop.compile: the network could not be compiled on this machine ({reason[:200]}); leave out loop.compile "
-        "or, where a compiler was stopped in its work before, remove the folder torchinductor_* among temporary files"
+        f"loop.compile: the network could not be compiled on this machine ({reason[:200]}); leave out loop.compile"
+        f"{torn if '.so:' in reason else ''}"
     )

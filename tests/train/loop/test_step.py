@@ -300,6 +300,10 @@ def test_a_network_that_cannot_be_compiled_is_told_in_words(tiny, monkeypatch, m
     stepper = stepper_of(tiny(loop={"compile": True}))
     with pytest.raises(InputError, match=r"^loop\.compile: .*\(CppCompileError: no g\+\+\); leave out loop\.compile$"):
         stepper.gradients(batch_of())
+    monkeypatch.setattr(torch, "compile", raising(module, name, "ImportError: /tmp/c2.main.so: file too short"))
+    stepper = stepper_of(tiny(loop={"compile": True}))
+    with pytest.raises(InputError, match=r"file too short\); leave out .* remove the folder torchinductor_\*"):
+        stepper.gradients(batch_of())
     monkeypatch.setattr(torch, "compile", raising("builtins", "MemoryError", "of the network itself"))
     with pytest.raises(RuntimeError, match="of the network itself"):
         stepper_of(tiny(loop={"compile": True})).gradients(batch_of())
