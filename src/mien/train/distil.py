@@ -9,7 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, cast
 import torch
 from torch import Tensor
 
-from mien.errors import InputError, MienError, TrainingError
+from mien.errors import InputError, TrainingError
 from mien.interfaces import Embedder
 from mien.recognizer import open_embedder
 from mien.train.backbones import save_network
@@ -254,22 +254,16 @@ class _Distiller:
         bad = round(self.processes.total([float(found.bad_rows)])[0])
         self.loss = float(found.loss)
         overflow = stepper.scale.dynamic and not bad and not stepper.scale.exhausted
-        try:
-            check_finite(
-                epoch=at.epoch + 1,
-                step=at.step + 1,
-                batch=batch,
-                name=self.data.name,
-                embeddings=bad,
-                loss=self.loss,
-                norm=0.0 if overflow else norm,
-                terms=terms,
-            )
-        except TrainingError:
-            stepper.take_back()
-            with suppress(MienError):  # the weights themselves were broken before, without a word
-                self._save()
-            raise
+        check_finite(
+            epoch=at.epoch + 1,
+            step=at.step + 1,
+            batch=batch,
+            name=self.data.name,
+            embeddings=bad,
+            loss=self.loss,
+            norm=0.0 if overflow else norm,
+            terms=terms,
+        )
         rate = config.optimizer.lr * rate_factor(
             config.schedule, at.step / total, (at.step + 1) / warm if warm else 1.0
         )

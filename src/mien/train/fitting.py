@@ -86,6 +86,7 @@ class LastLayer:
         layer, device = network.last_layer, self._processes.device
         if layer is None:
             return
+        failed = ""
         if self._processes.first:
             if not self._settled:
                 self._settle(network)
@@ -94,10 +95,12 @@ class LastLayer:
                 try:
                     network.fit_last(settled, torch.cat(self._labels))
                 except InputError as error:
-                    raise InputError(
-                        f"network: the last layer of {network.name} cannot be fitted to these pictures ({error}); "
-                        "leave it out: --set network.options.within=null"
-                    ) from error
+                    failed = str(error)
+        if failed := self._processes.shared(failed):  # all end alike
+            raise InputError(
+                f"network: the last layer of {network.name} cannot be fitted to these pictures ({failed}); "
+                "leave it out: --set network.options.within=null"
+            )
         self._processes.copied(p.data for p in layer.parameters())
 
     @torch.no_grad()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from mien.errors import MienError, TrainingError
+from mien.errors import TrainingError
 from mien.train.backbones import Backbone, save_network
 from mien.train.checkpoint import newest_checkpoint, read_checkpoint, whence, write_checkpoint
 from mien.train.code_record import CodeRecord
@@ -24,7 +24,10 @@ from mien.train.run_folder import RunFolder
 from mien.train.state import collect, restore, restore_random
 from mien.train.step import Stepper
 
-__all__ = ["Keeper"]
+__all__ = ["FEW", "Keeper"]
+
+FEW: Final = 20
+"""Steps: fewer are not worth to be kept where a run breaks, for a checkpoint binds the folder to its config."""
 
 
 class Keeper:
@@ -55,6 +58,7 @@ class Keeper:
         self._run, self._config, self._stepper, self._data, self._display = run, config, stepper, data, display
         self._digest = data_digest(data)
         self.saved = time.monotonic()
+        self._spare = 0
 
     def newest(self) -> Position | None:
         """Set the stepper to the newest whole checkpoint and tell where that is; None where there is none.
@@ -86,7 +90,7 @@ class Keeper:
         parts = {"position": dataclasses.asdict(at), "data": self._digest, "code": self._code.at(at.step)}
         state = {**collect(self._stepper), **parts}
         if processes.first:
-            write_checkpoint(self._run.checkpoints, at.step, state, keep=self._config.loop.keep)
+            write_checkpoint(self._run.checkpoints, at.step, state, keep=self._config.loop.keep + self._spare)
         processes.wait()
         self.saved = time.monotonic()
 
@@ -97,18 +101,21 @@ class Keeper:
 
     def keep_last(self, at: Position) -> None:
         """Keep the network as it is; where nothing was measured it is the best one, too."""
+        best = [] if at.best is not None else [self._run.best]
+        self._keep([self._run.last, *best], self._facts(at))
+
+    def _keep(self, folders: Sequence[Path], facts: Mapping[str, Any]) -> None:
         with self._stepper.measured_network() as network:
             if self._stepper.processes.first:
-                save_network(network, self._run.last, facts=self._facts(at))
-                if at.best is None:
-                    save_network(network, self._run.best, facts=self._facts(at))
+                for folder in folders:
+                    save_network(network, folder, facts=facts)
 
     @contextmanager
     def kept_if_broken(self, at: Position, save: Callable[[], None]) -> Iterator[None]:
-        """Where NaN or infinity comes up inside, what was before that step is kept.
+        """Where NaN or infinity comes up inside, what was before that step is kept, once there have been some steps.
 
-        As a checkpoint, from which the same command goes on, and as a network, from which a run in another folder can
-        start with other settings.
+        As a checkpoint, from which the same command goes on, and as the network in ``last/``, from which a run in
+        another folder can start with other settings. Earlier checkpoints stay.
 
         Args:
             at: where that is.
@@ -120,16 +127,26 @@ class Keeper:
         try:
             yield
         except TrainingError as error:
+            if at.step < FEW:
+                raise
             self._stepper.take_back()
-            try:
-                save()
-                self.keep_last(at)
-            except MienError:  # the weights themselves were broken before, without a word
-                raise error from None
-            raise TrainingError(
-                f"{error} in another folder; the weights before this step are kept: --set "
-                f"network.weights={self._run.last}"
-            ) from error
+            self._stepper.finish = None  # a last layer is fitted to what works
+            raise TrainingError(f"{error} in another folder. {self._kept_broken(at, save)}") from error
+
+    def _kept_broken(self, at: Position, save: Callable[[], None]) -> str:
+        self._spare = 1
+        try:
+            save()
+        except Exception as error:  # noqa: BLE001 - the NaN is what must be told, with whatever else went wrong
+            return f"What was before this step could not be kept ({error}); earlier checkpoints stay"
+        try:
+            self._keep([self._run.last], {**self._facts(at), "measured": []})
+        except Exception as error:  # noqa: BLE001
+            return f"What was before this step is the newest checkpoint; no network could be written ({error})"
+        return (
+            f"What was before this step is the newest checkpoint, and the network in {self._run.last}: a run may "
+            "start from it (network.weights)"
+        )
 
     def _facts(self, at: Position) -> dict[str, Any]:
         """What is known about a network that is kept; its model card is written from it."""

@@ -154,7 +154,7 @@ def softmax_then_triplet() -> TrainConfig:
 
 
 def harmonic_triplet() -> TrainConfig:
-    """As softmax-then-triplet, in reach of the first network: embeddings of both, or of ``loss.old``, compare."""
+    """As softmax-then-triplet, across the new network and the first (or ``loss.old``): their embeddings compare."""
     return _after_softmax("harmonic-triplet", "harmonic-triplet")
 
 

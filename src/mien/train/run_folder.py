@@ -121,6 +121,7 @@ class RunFolder:
             elif not _may_replace(path):
                 raise InputError(f"{path}: is not the config of a run; take another folder")
         if anew:
+            self._check_not_needed(config)
             self._clear()
             if config.before is None:  # else it has begun by itself, and this run starts from it
                 RunFolder(self.path / "before")._clear()
@@ -129,6 +130,14 @@ class RunFolder:
                 _write(self.path / _WHERE, {"working_folder": str(Path.cwd())}, ascii_only=True)
         _write(path, config.to_dict())
         return config
+
+    def _check_not_needed(self, config: TrainConfig) -> None:
+        """Nothing is cleared that the new run starts from."""
+        # After a first run, the weights are those of ``before/``, which stays.
+        weights = config.network.weights if config.before is None else None
+        for name, given in (("network.weights", weights), ("loss.old", config.loss.old)):
+            if given is not None and Path(given).exists() and Path(given).resolve().is_relative_to(self.path.resolve()):
+                raise InputError(f"{name}: {given} lies in this run's folder, which starts anew; take another folder")
 
     def going_on(self, config: TrainConfig, *, resume: bool) -> TrainConfig:
         """What to go on by: a run of an earlier mien with settings that did nothing, refused now, is without them.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mien.errors import TrainingError
+from mien.errors import InputError, TrainingError
 from mien.train.backbones import Backbone
 from mien.train.heads import gather_shards
 from mien.train.objective import Objective
@@ -31,8 +31,9 @@ def collect(stepper: Stepper) -> dict[str, Any]:
         TrainingError: a weight is NaN or infinite.
     """
     processes, average = stepper.processes, stepper.average
-    network = _on_cpu(stepper.network.state_dict())
-    broken = [name for name, value in network.items() if value.is_floating_point() and not value.isfinite().all()]
+    network, objective = _on_cpu(stepper.network.state_dict()), _objective_state(stepper.objective)
+    weights = [*network.items(), *objective.items()]
+    broken = [name for name, value in weights if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise TrainingError(
             f"{broken[0]}: NaN or infinity in the weights: nothing is written, the last checkpoint stays"
@@ -41,7 +42,7 @@ def collect(stepper: Stepper) -> dict[str, Any]:
         "network": network,
         "lasting": stepper.network.lasting,
         "average": None if average is None else {"weights": _on_cpu(average.state_dict()), "steps": average.steps},
-        "objective": _objective_state(stepper.objective),
+        "objective": objective,
         "network_optimizer": _optimizer_state(stepper.network_optimizer, None, stepper.objective),
         "head_optimizer": _head_optimizer_state(stepper),
         "scale": stepper.scale.state_dict(),
@@ -70,7 +71,7 @@ def restore(stepper: Stepper, state: dict[str, Any]) -> None:
             _restore_optimizer(stepper.head_optimizer, state["head_optimizer"], centres, stepper.objective)
         stepper.scale.load_state_dict(state["scale"])
         stepper.moved = True
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError, InputError) as error:
         raise TrainingError(f"checkpoint: it is of another network, loss or optimizer ({error})") from error
 
 

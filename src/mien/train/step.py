@@ -154,7 +154,8 @@ class Stepper:
             self.parallel = DistributedDataParallel(self.learner, device_ids=devices, gradient_as_bucket_view=True)
         if config.loop.compile:
             self.parallel = compiled(self.parallel)
-        self._before: list[Tensor] = []
+        self._before = [buffer.clone() for buffer in self._buffers()]
+        self._random: list[Tensor] = []
         self._network_weights = [p for p in network.parameters() if p.requires_grad]
         self._head_weights = [p for p in objective.parameters() if p.requires_grad]
 
@@ -176,14 +177,15 @@ class Stepper:
         Raises:
             InputError: the batch has fewer pictures than parts, or ``loop.compile`` is asked for and fails.
         """
-        self._before = [buffer.clone() for buffer in self._buffers()]
+        _copy(self._before, self._buffers())
+        self._random = _random_state(self.processes.device)
         with compile_errors() if self.config.loop.compile else contextlib.nullcontext():
             return self._gradients(batch, side)
 
     def take_back(self) -> None:
-        """Running statistics as they were before the last [gradients][]: what broke in that batch is not in them."""
-        for buffer, before in zip(self._buffers(), self._before, strict=True):
-            buffer.copy_(before)
+        """Running statistics and random numbers as before the last [gradients][]: its pictures are not in them."""
+        _copy(self._buffers(), self._before)
+        _set_random_state(self._random, self.processes.device)
 
     def _buffers(self) -> list[Tensor]:
         return [*self.learner.buffers(), *self.objective.buffers()]
@@ -315,6 +317,11 @@ def _multiply(grads: list[Tensor], factor: float) -> None:
     for grad in grads:
         if grad.is_sparse:
             grad._values().mul_(factor)  # linear, so parts that are not summed yet may be multiplied alone
+
+
+def _copy(to: list[Tensor], values: list[Tensor]) -> None:
+    if to:
+        torch._foreach_copy_(to, values)
 
 
 def _random_state(device: torch.device) -> list[Tensor]:

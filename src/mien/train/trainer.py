@@ -198,11 +198,13 @@ class _Trainer:
             try:
                 asked, save = self._step(batch, interrupts)
             except InputError:
-                if interrupts.asked:  # Ctrl-C in the middle of compiling stops the compiler, too
-                    return False
-                raise
+                if not interrupts.asked or self.processes.group is not None:
+                    raise
+                self.stepper.take_back()  # Ctrl-C in the middle of compiling stops the compiler, too
+                asked = True
             if asked:
-                self._save()
+                if self.at.step:
+                    self._save()
                 return False
             if self.at.progress >= 1.0:
                 break

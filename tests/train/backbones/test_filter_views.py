@@ -226,6 +226,18 @@ def test_what_a_file_does_not_say_is_as_it_was_when_it_was_written(fitted, tmp_p
     assert (written["within"], written["looks"], written["view_weight"]) == (5.0, [0.94, 1.0, 1.06], 0.3)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"looks": ()}, {"looks": ("a",)}, {"within": "x"}, {"view_weight": float("nan")}, {"weights": "x"}],
+)
+def test_a_checkpoint_cannot_make_it_anything(network, options) -> None:
+    given = {**network.lasting, **options} if options else {}
+    with pytest.raises(InputError, match="expected"):
+        copy.deepcopy(network).take_lasting(given)
+    with pytest.raises(InputError, match="expected"):
+        build("iresnet-quick", size=32).take_lasting({"weights": "x"})
+
+
 def test_half_a_last_layer_is_refused(fitted, tmp_path: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file

@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError, TrainingError  # noqa: E402
-from mien.train import step, trainer  # noqa: E402
+from mien.train import keeping, step, trainer  # noqa: E402
 from mien.train.backbones import load_network, network_facts, save_network  # noqa: E402
 from mien.train.checkpoint import checkpoints  # noqa: E402
 from mien.train.display import Display  # noqa: E402
@@ -177,7 +177,9 @@ def test_a_rate_far_too_high_ends_with_what_to_do(tiny, tmp_path) -> None:
 
 
 def test_nan_before_any_checkpoint_loses_nothing(tiny, losses, monkeypatch, tmp_path) -> None:
-    config = tiny(loss={"name": "adaface", "options": {}}, network={"options": {"norm": "batch"}})
+    monkeypatch.setattr(keeping, "FEW", 3)
+    network = {"options": {"norm": "batch", "dropout": 0.3}}
+    config = tiny(loss={"name": "adaface", "options": {}}, network=network)
     whole = train(config, tmp_path / "whole")
     count = [0]
 
@@ -187,10 +189,18 @@ def test_nan_before_any_checkpoint_loses_nothing(tiny, losses, monkeypatch, tmp_
         return shown * math.nan if count[0] == 4 else shown  # running statistics take it in
 
     monkeypatch.setattr(step, "network_input", poisoned)
-    with pytest.raises(TrainingError, match=r"step 4: NaN.* in another folder; .*network.weights=.*last") as caught:
+    with pytest.raises(TrainingError, match=r"step 4: NaN.* in another folder\. .*last: .*network\.weights"):
         train(config, tmp_path / "run")
-    kept = load_network(Path(str(caught.value).rsplit("network.weights=", 1)[1]))
+    kept = load_network(tmp_path / "run" / "last")
     assert all(value.isfinite().all() for value in kept.state_dict().values())
+    assert not (tmp_path / "run" / "best").exists()
+    lower = tiny(
+        loss={"name": "adaface", "options": {}}, network={**network, "weights": str(tmp_path / "run" / "last")}
+    )
+    with pytest.raises(InputError, match="another config"):
+        train(lower, tmp_path / "run")
+    with pytest.raises(InputError, match=r"network\.weights: .* take another folder"):
+        train(lower, tmp_path / "run", resume=False)
     assert checkpoints(tmp_path / "run" / "checkpoints")[0].name.startswith("step-00000003-")
     result = train(config, tmp_path / "run")  # whatever caused it is gone
     np.testing.assert_allclose(losses(result.folder), losses(whole.folder), rtol=1e-6)
@@ -199,16 +209,33 @@ def test_nan_before_any_checkpoint_loses_nothing(tiny, losses, monkeypatch, tmp_
         torch.testing.assert_close(second[name], value)
 
 
-def test_a_signal_that_also_hits_the_compiler_is_a_wish_to_stop(tiny, monkeypatch, tmp_path) -> None:
+def test_nan_in_the_first_steps_keeps_nothing_and_binds_nobody(tiny, tmp_path) -> None:
+    config = tiny(optimizer={"lr": 1e30, "clip": None})
+    with pytest.raises(TrainingError, match=r"start again$"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "last").exists()
+    assert train(tiny(), tmp_path / "run").stopped == "finished"
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+def test_a_signal_that_also_hits_the_compiler_is_a_wish_to_stop(tiny, losses, monkeypatch, tmp_path, steps) -> None:
+    whole, gradients, count = train(tiny(), tmp_path / "whole"), Stepper.gradients, [0]
+
     def interrupted(self, batch, side=None):
+        count[0] += 1
+        if count[0] <= steps:
+            return gradients(self, batch, side)
+        monkeypatch.setattr(Stepper, "gradients", gradients)
+        found = self.gradients(batch, side)  # the network has seen the pictures
+        assert found.loss.isfinite()
         os.kill(os.getpid(), signal.SIGINT)
         raise InputError("loop.compile: the network could not be compiled on this machine")
 
     monkeypatch.setattr(Stepper, "gradients", interrupted)
     result = train(tiny(), tmp_path / "run")
-    assert (result.stopped, result.signal, result.step) == ("interrupted", signal.SIGINT, 0)
-    monkeypatch.undo()
+    assert (result.stopped, result.signal, result.step) == ("interrupted", signal.SIGINT, steps)
     assert train(tiny(), tmp_path / "run").stopped == "finished"
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(whole.folder), rtol=1e-6)
 
 
 def test_fp16_overflows_shrink_the_scale_and_the_run_goes_on(tiny, losses, tmp_path) -> None:

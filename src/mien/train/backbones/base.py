@@ -63,7 +63,13 @@ class Backbone(nn.Module):
         return {}
 
     def take_lasting(self, options: Mapping[str, Any]) -> None:
-        """Be as a checkpoint says: its `lasting` options, in place of those that this network was built with."""
+        """Be as a checkpoint says: its `lasting` options, in place of those that this network was built with.
+
+        Raises:
+            InputError: they are others, or make no sense.
+        """
+        if set(options) != set(self.lasting):
+            raise InputError(f"{self.name}: expected the options {sorted(self.lasting)}, got {sorted(options)}")
         self.options.update(json.loads(json.dumps(dict(options))))
 
     @property

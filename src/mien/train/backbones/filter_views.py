@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -90,15 +90,11 @@ class FilterViews(Backbone):
         pairs = isinstance(views, list | tuple) and all(isinstance(view, list | tuple) for view in views)
         if not pairs or not 1 <= len(views) <= _MOST_VIEWS or any(len(view) != 2 for view in views):
             raise InputError(f"views: expected 1 to {_MOST_VIEWS} pairs of share and down, got {views!r}")
-        if not all(_is_number(value) for value in (*(x for view in views for x in view), view_weight)):
-            raise InputError(f"views, view_weight: expected numbers, got {views!r} and {view_weight!r}")
-        if not isinstance(view_dim, int) or not 1 <= view_dim <= 4096 or not 0 < view_weight <= 10:
-            raise InputError(f"view_dim: expected 1 to 4096, view_weight: 0 to 10; got {view_dim!r}, {view_weight!r}")
-        if within is not None and not (_is_number(within) and 0 < within <= _MOST_WITHIN):
-            raise InputError(f"within: expected a number above 0, at most {_MOST_WITHIN:g}, or None; got {within!r}")
-        some = isinstance(looks, list | tuple) and 1 <= len(looks) <= _MOST_LOOKS
-        if not some or not all(_is_number(look) and 0.5 <= look <= 1.5 for look in looks):
-            raise InputError(f"looks: expected 1 to {_MOST_LOOKS} numbers from 0.5 to 1.5, got {looks!r}")
+        if not all(_is_number(value) for view in views for value in view):
+            raise InputError(f"views: expected numbers, got {views!r}")
+        if not isinstance(view_dim, int) or not 1 <= view_dim <= 4096:
+            raise InputError(f"view_dim: expected 1 to 4096, got {view_dim!r}")
+        _check_use(within, view_weight, looks)
         given = {} if trunk_options is None else trunk_options
         if not isinstance(given, dict) or (_NOT_OPTIONS & set(given)):
             raise InputError(f"trunk_options: expected settings of the network's form, got {given!r}")
@@ -136,6 +132,7 @@ class FilterViews(Backbone):
 
     def take_lasting(self, options: Mapping[str, Any]) -> None:
         """As of every network; a last layer stays, though there was none then."""
+        _check_use(options.get("within"), options.get("view_weight"), options.get("looks"))
         self.view_weight, self.looks = options["view_weight"], tuple(options["looks"])
         if isinstance(self.last, WithinClassNorm) and options["within"] is not None:
             self.last.shrink = options["within"]
@@ -296,7 +293,18 @@ def _check_trunk(trunk: InputSpec, whole: InputSpec, name: str) -> None:
         )
 
 
-def _is_number(value: object) -> bool:
+def _check_use(within: Any, view_weight: Any, looks: Any) -> None:  # noqa: ANN401
+    """Of options about what is done with rows, not about weights."""
+    if within is not None and not (_is_number(within) and 0 < within <= _MOST_WITHIN):
+        raise InputError(f"within: expected a number above 0, at most {_MOST_WITHIN:g}, or None; got {within!r}")
+    if not (_is_number(view_weight) and 0 < view_weight <= 10):
+        raise InputError(f"view_weight: expected a number above 0, at most 10; got {view_weight!r}")
+    some = isinstance(looks, list | tuple) and 1 <= len(looks) <= _MOST_LOOKS
+    if not some or not all(_is_number(look) and 0.5 <= look <= 1.5 for look in looks):
+        raise InputError(f"looks: expected 1 to {_MOST_LOOKS} numbers from 0.5 to 1.5, got {looks!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
