@@ -132,11 +132,13 @@ class RunFolder:
         return config
 
     def _check_not_needed(self, config: TrainConfig) -> None:
-        """Nothing is cleared that the new run starts from."""
-        # After a first run, the weights are those of ``before/``, which stays.
-        weights = config.network.weights if config.before is None else None
-        for name, given in (("network.weights", weights), ("loss.old", config.loss.old)):
-            if given is not None and Path(given).exists() and Path(given).resolve().is_relative_to(self.path.resolve()):
+        """Nothing is cleared that the new run starts from; what a first run left in ``before/`` stays for the second."""
+        mine = self.path.resolve()
+        for name, given in (("network.weights", config.network.weights), ("loss.old", config.loss.old)):
+            if given is None or not Path(given).exists():
+                continue
+            lies = Path(given).resolve()
+            if lies.is_relative_to(mine) and (config.before is None or not lies.is_relative_to(mine / "before")):
                 raise InputError(f"{name}: {given} lies in this run's folder, which starts anew; take another folder")
 
     def going_on(self, config: TrainConfig, *, resume: bool) -> TrainConfig:
