@@ -132,7 +132,7 @@ class RunFolder:
         return config
 
     def _check_not_needed(self, config: TrainConfig) -> None:
-        """Nothing is cleared that the new run starts from; what a first run left in ``before/`` stays for the second."""
+        """Nothing is cleared that the new run starts from; what a first run left in ``before/`` stays for a second."""
         mine = self.path.resolve()
         for name, given in (("network.weights", config.network.weights), ("loss.old", config.loss.old)):
             if given is None or not Path(given).exists():
