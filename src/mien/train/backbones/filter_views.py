@@ -132,11 +132,12 @@ class FilterViews(Backbone):
 
     def take_lasting(self, options: Mapping[str, Any]) -> None:
         """As of every network; a last layer stays, though there was none then."""
-        _check_use(options.get("within"), options.get("view_weight"), options.get("looks"))
+        super().take_lasting(options)
+        _check_use(options["within"], options["view_weight"], options["looks"])
         self.view_weight, self.looks = options["view_weight"], tuple(options["looks"])
         if isinstance(self.last, WithinClassNorm) and options["within"] is not None:
             self.last.shrink = options["within"]
-        super().take_lasting(self.lasting)
+        self.options["within"] = self.lasting["within"]
 
     @property
     def learner(self) -> Backbone:
