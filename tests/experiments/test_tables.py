@@ -162,6 +162,17 @@ def test_an_unknown_loss_is_named(budget, tmp_path) -> None:
         losses(budget, tmp_path, names=("arcfase",))
 
 
+def test_settings_that_the_table_would_pass_over_are_refused(budget, tmp_path) -> None:
+    for table, setting in (
+        (losses, "loss.options={}"),
+        (backbones, 'network.name="x"'),
+        (backbones, "network.weights=y"),
+    ):
+        given = Budget(**{**_fields(budget), "settings": (*SETTINGS, setting)})
+        with pytest.raises(InputError, match=f"{setting.partition('=')[0]}: has no place"):
+            table(given, tmp_path, runner=made_up([]))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="SIGTERM ends a process at once there")
 def test_sigterm_is_for_the_run_which_stops_by_itself(tmp_path, monkeypatch) -> None:
     program = tmp_path / "program"

@@ -177,6 +177,7 @@ def losses(
     Raises:
         InputError: an unknown loss, or a budget that makes no sense.
     """
+    _refuse(budget, "loss.", "each row has a loss of its own, with its own settings")
     base = budget.config()
     if not any(setting.startswith("network.name") for setting in budget.settings):
         # Filters are the same whatever the loss, and would hide what it does.
@@ -198,6 +199,13 @@ def losses(
             config = replace(config, optimizer=replace(config.optimizer, lr=1e-4), schedule=second, before=before)
         configs[name] = config
     return compare("losses", configs, Path(out), facts=budget.facts(), runner=runner, say=say)
+
+
+def _refuse(budget: Budget, start: str, why: str) -> None:
+    """No setting that the table would pass over."""
+    for setting in budget.settings:
+        if setting.startswith(start):
+            raise InputError(f"{setting.partition('=')[0]}: has no place in this table: {why}")
 
 
 def _halves(name: str, schedule: ScheduleConfig) -> tuple[ScheduleConfig, ScheduleConfig]:
@@ -233,6 +241,8 @@ def backbones(
     Raises:
         InputError: a budget that makes no sense.
     """
+    _refuse(budget, "network.name", "each row has a network of its own; name them by --backbones")
+    _refuse(budget, "network.weights", "all rows start from new weights")
     base = budget.config()
     configs = {
         name: replace(base, recipe="backbones", network=replace(base.network, name=name, weights=None))

@@ -16,7 +16,7 @@ from mien.train.pair_lists import read_pairs
 from mien.train.parts import augmentation, check_light, made_network, old_network, starting_evening
 from mien.train.step import check_parts, check_start, network_input
 
-__all__ = ["check_pairs", "check_second", "check_settings", "check_sizes"]
+__all__ = ["check_pairs", "check_second", "check_settings", "check_sizes", "check_weights_of_second"]
 
 
 @torch.no_grad()
@@ -54,11 +54,26 @@ def check_second(config: TrainConfig, first: Path, processes: int = 1) -> None:
     Raises:
         InputError: as `check_settings`.
     """
+    check_weights_of_second(config)
     old = config.loss.old
     if old is not None and Path(old).resolve().is_relative_to(first.resolve()):
         config = replace(config, loss=replace(config.loss, old=None))
     network = made_network(config.network, config.loop.seed, config.data.evening or starting_evening(config))
     check_settings(config, network, processes)
+
+
+def check_weights_of_second(config: TrainConfig) -> None:
+    """A run that starts from the weights of another takes no others.
+
+    Raises:
+        InputError: it names some; those of a run that was made so (its config.json) pass.
+    """
+    given = config.network.weights
+    if config.before is not None and given is not None and Path(given).parts[-2:] != ("before", "best"):
+        raise InputError(
+            f"network.weights: {given} would not be used: this run starts from what the one before it learns; to start "
+            "that one from weights set before.network.weights"
+        )
 
 
 def _check_old(config: TrainConfig, objective: Objective, network: Backbone) -> None:

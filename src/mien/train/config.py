@@ -194,6 +194,10 @@ class TrainConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     before: TrainConfig | None = None
 
+    def __post_init__(self) -> None:
+        deeper = self.before is not None and self.before.before is not None
+        need(not deeper, "before.before: expected two runs at most, and none before the first", "another")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON has them; [from_dict][] makes an equal config of them."""
         plain: dict[str, Any] = to_plain(self)

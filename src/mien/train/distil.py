@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -21,6 +22,7 @@ from mien.errors import InputError, TrainingError
 from mien.interfaces import Embedder
 from mien.recognizer import open_embedder
 from mien.train.backbones import save_network
+from mien.train.broken import kept_if_broken
 from mien.train.checkpoint import newest_checkpoint, whence, write_checkpoint
 from mien.train.checks import check_settings
 from mien.train.code_record import CodeRecord
@@ -215,12 +217,12 @@ class _Distiller:
         done = self.at.epoch >= self.config.schedule.epochs
         self.display.say(whence(self.at.step, self.at.epoch, done=done))
 
-    def _save(self) -> None:
+    def _save(self, spare: int = 0) -> None:
         self.at.lines = self.records.lines if self.records else 0
         parts = {"position": asdict(self.at), "taught": self._taught(), "code": self.code.at(self.at.step)}
         state = {**collect(self.stepper), **parts}
         if self.processes.first:
-            write_checkpoint(self.run.checkpoints, self.at.step, state, keep=self.config.loop.keep)
+            write_checkpoint(self.run.checkpoints, self.at.step, state, keep=self.config.loop.keep + spare)
         self.processes.wait()
         self._saved = time.monotonic()
 
@@ -228,9 +230,14 @@ class _Distiller:
         at = self.at
         while at.epoch < self.config.schedule.epochs:
             for batch in self.batches.epoch(at.epoch, at.epoch_step):
-                self._step(batch)
+                try:
+                    self._step(batch)
+                except InputError:
+                    if not interrupts.asked or self.processes.group is not None:
+                        raise
+                    self.stepper.take_back()  # Ctrl-C in the middle of compiling stops the compiler, too
                 asked, due = self.processes.total([float(bool(interrupts.asked)), float(self._due())])
-                if asked or due:
+                if at.step and (asked or due):
                     self._save()
                 if asked:
                     return self._result("interrupted", interrupts.asked or int(signal.SIGTERM))
@@ -254,16 +261,15 @@ class _Distiller:
         bad = round(self.processes.total([float(found.bad_rows)])[0])
         self.loss = float(found.loss)
         overflow = stepper.scale.dynamic and not bad and not stepper.scale.exhausted
-        check_finite(
-            epoch=at.epoch + 1,
-            step=at.step + 1,
-            batch=batch,
-            name=self.data.name,
-            embeddings=bad,
-            loss=self.loss,
-            norm=0.0 if overflow else norm,
-            terms=terms,
-        )
+        numbers: dict[str, Any] = {
+            "embeddings": bad,
+            "loss": self.loss,
+            "norm": 0.0 if overflow else norm,
+            "terms": terms,
+        }
+        save = partial(self._save, spare=1)
+        with kept_if_broken(stepper, at.step, save=save, keep=self._keep_last, last=self.run.last):
+            check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, name=self.data.name, **numbers)
         rate = config.optimizer.lr * rate_factor(
             config.schedule, at.step / total, (at.step + 1) / warm if warm else 1.0
         )
@@ -286,19 +292,15 @@ class _Distiller:
         if not last and at.epoch % measure.epochs:
             return
         with self.stepper.measured_network() as network:
-            found = [
-                pairs(
-                    lambda stored: embed_pictures(
-                        network,
-                        stored,
-                        self.processes,
-                        batch=measure.batch,
-                        flip=measure.flip,
-                        precision=self.stepper.precision,
-                    )
-                )
-                for pairs in self.measures
-            ]
+            embed = partial(
+                embed_pictures,
+                network,
+                processes=self.processes,
+                batch=measure.batch,
+                flip=measure.flip,
+                precision=self.stepper.precision,
+            )
+            found = [pairs(embed) for pairs in self.measures]
             at.measured = [asdict(one) for one in found]
             better = not found or at.best is None or found[0].accuracy > at.best["accuracy"]
             if better and found:
@@ -312,6 +314,12 @@ class _Distiller:
             if self.records is not None:
                 self.records.write("measure", at.step, {"epoch": at.epoch, **asdict(one), "best": better and not i})
         self.processes.wait()
+
+    def _keep_last(self) -> None:
+        """Keep the network as it is, unmeasured."""
+        with self.stepper.measured_network() as network:
+            if self.processes.first:
+                save_network(network, self.run.last, facts={**self._facts(), "measured": []})
 
     def _facts(self) -> dict[str, Any]:
         import mien

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
 from mien.errors import TrainingError
 from mien.train.backbones import Backbone, save_network
+from mien.train.broken import kept_if_broken
 from mien.train.checkpoint import newest_checkpoint, read_checkpoint, whence, write_checkpoint
 from mien.train.code_record import CodeRecord
 from mien.train.config import TrainConfig
@@ -24,10 +25,7 @@ from mien.train.run_folder import RunFolder
 from mien.train.state import collect, restore, restore_random
 from mien.train.step import Stepper
 
-__all__ = ["FEW", "Keeper"]
-
-FEW: Final = 20
-"""Steps: fewer are not worth to be kept where a run breaks, for a checkpoint binds the folder to its config."""
+__all__ = ["Keeper"]
 
 
 class Keeper:
@@ -110,43 +108,22 @@ class Keeper:
                 for folder in folders:
                     save_network(network, folder, facts=facts)
 
-    @contextmanager
-    def kept_if_broken(self, at: Position, save: Callable[[], None]) -> Iterator[None]:
-        """Where NaN or infinity comes up inside, what was before that step is kept, once there have been some steps.
-
-        As a checkpoint, from which the same command goes on, and as the network in ``last/``, from which a run in
-        another folder can start with other settings. Earlier checkpoints stay.
+    def kept_if_broken(self, at: Position, save: Callable[[], None]) -> AbstractContextManager[None]:
+        """Keep what was before this step where it breaks, see [mien.train.broken][].
 
         Args:
             at: where that is.
             save: writes the checkpoint.
-
-        Raises:
-            TrainingError: what came up, and what is kept.
         """
-        try:
-            yield
-        except TrainingError as error:
-            if at.step < FEW:
-                raise
-            self._stepper.take_back()
-            self._stepper.finish = None  # a last layer is fitted to what works
-            raise TrainingError(f"{error} in another folder. {self._kept_broken(at, save)}") from error
 
-    def _kept_broken(self, at: Position, save: Callable[[], None]) -> str:
-        self._spare = 1
-        try:
+        def beside() -> None:
+            self._spare = 1
             save()
-        except Exception as error:  # noqa: BLE001 - the NaN is what must be told, with whatever else went wrong
-            return f"What was before this step could not be kept ({error}); earlier checkpoints stay"
-        try:
+
+        def keep() -> None:
             self._keep([self._run.last], {**self._facts(at), "measured": []})
-        except Exception as error:  # noqa: BLE001
-            return f"What was before this step is the newest checkpoint; no network could be written ({error})"
-        return (
-            f"What was before this step is the newest checkpoint, and the network in {self._run.last}: a run may "
-            "start from it (network.weights)"
-        )
+
+        return kept_if_broken(self._stepper, at.step, save=beside, keep=keep, last=self._run.last)
 
     def _facts(self, at: Position) -> dict[str, Any]:
         """What is known about a network that is kept; its model card is written from it."""

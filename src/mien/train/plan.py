@@ -17,7 +17,7 @@ from torch import Tensor
 from mien.errors import InputError
 from mien.train.backbones import Backbone
 from mien.train.batch_size import check_people, fitted, shown
-from mien.train.checks import check_settings
+from mien.train.checks import check_settings, check_weights_of_second
 from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch, virtual_each
 from mien.train.data.opening import numbered, source_records
@@ -66,6 +66,7 @@ class Plan:
         step_seconds: of one optimizer step, without waiting for pictures.
         epoch_seconds: of one epoch.
         seconds: of the whole schedule.
+        before: of the run that is made first, where there is one; ``fits`` is of both.
     """
 
     parameters: int
@@ -90,6 +91,7 @@ class Plan:
     step_seconds: float
     epoch_seconds: float
     seconds: float
+    before: Plan | None = None
 
     @property
     def bytes(self) -> int:
@@ -99,7 +101,8 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**dataclasses.asdict(self), "bytes": self.bytes}
+        first = self.before and self.before.to_dict()
+        return {**dataclasses.asdict(self), "bytes": self.bytes, "before": first}
 
 
 def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
@@ -112,6 +115,17 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     Raises:
         InputError: as the run itself would.
     """
+    check_weights_of_second(config)
+    first = config.stage_before()
+    found = _planned(config, processes)
+    if first is None:
+        return found
+    before = _planned(first, processes)
+    return replace(found, before=before, fits=found.fits and before.fits)
+
+
+def _planned(config: TrainConfig, processes: int) -> Plan:
+    """Of one run, without the one before it."""
     old = config.loss.old
     if config.before is not None and old is not None and "before" in Path(old).parts and not Path(old).exists():
         config = replace(config, loss=replace(config.loss, old=None))  # the first run makes it; one like it stands in
@@ -164,6 +178,7 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
         program=held,
         available=available,
         fits=None,
+        before=None,
         fitting=network.fit_bytes(pictures_to_fit(pictures), classes) if device.type == "cpu" else 0,
         last_layer=network.settled_bytes(last_pictures(pictures)) if device.type == "cpu" else 0,
         step_seconds=step_seconds,
@@ -189,9 +204,9 @@ def _bytes(tensors: Any) -> int:  # noqa: ANN401
 def _head_bytes(config: TrainConfig, objective: Objective, people: int, processes: int, kept: int) -> int:
     """Centres of the largest shard, their gradient and `kept` times as much; sampled, a share's gradient."""
     if objective.head is None:
-        weights = _bytes(objective.parameters())  # made for the probe's classes
-        whole = weights * people // max(min(people, _CLASSES), 1)
-        return whole * (2 + kept)
+        many = people / max(min(people, _CLASSES), 1)  # the probe's objective is for fewer classes
+        learned, kept_aside = _bytes(objective.parameters()), 2 * _bytes(objective.buffers())  # as before each step
+        return round(many * (learned * (2 + kept) + kept_aside))
     low, high = shard_bounds(people, processes, 0)
     table = (high - low) * objective.head.sub_centres * objective.head.dim * _FLOAT
     return round(table * (1 + config.loss.sample_rate + kept))
@@ -311,6 +326,10 @@ def rows_of(plan: Plan) -> Sequence[tuple[str, str]]:
     rows.append(("a step", f"{plan.step_seconds:.3f} s"))
     rows.append(("an epoch", _time(plan.epoch_seconds)))
     rows.append(("the whole schedule", _time(plan.seconds)))
+    if (first := plan.before) is not None:
+        rows.append(("the run before it, together", _mib(first.bytes)))
+        rows.append(("the run before it, its whole schedule", _time(first.seconds)))
+        rows.append(("both runs", _time(first.seconds + plan.seconds)))
     return rows
 
 

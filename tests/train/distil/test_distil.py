@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError, TrainingError  # noqa: E402
-from mien.train import code_record  # noqa: E402
+from mien.train import broken, code_record, step  # noqa: E402
 from mien.train import distil as room  # noqa: E402
 from mien.train.backbones import InputSpec, load_network, network_facts  # noqa: E402
 from mien.train.config import (  # noqa: E402
@@ -155,6 +155,10 @@ def config(people, epochs=6, **loop):
     )
 
 
+def recorded(folder):
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture
 def opened(monkeypatch):
     monkeypatch.setattr(room, "open_embedder", lambda *_given, **_options: Means())
@@ -167,8 +171,7 @@ def test_the_student_comes_to_agree_with_its_teacher(tmp_path, people, live):
     result = distil(config(people), tmp_path / "run", DistilSettings(teacher="means", live=live))
     assert (result.stopped, result.step, result.epoch) == ("finished", 18, 6)
     assert Means.calls == (18 * 16 if live else 48)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines]
+    losses = recorded(tmp_path / "run")
     assert losses[-1] < 0.6 * losses[0]
     student = load_network(tmp_path / "run" / "best")
     assert student.dim == 12
@@ -196,11 +199,7 @@ def test_it_goes_on_as_if_it_had_not_stopped(tmp_path, people, monkeypatch):
     distil(config(people, epochs=2), tmp_path / "cut", settings)
     code = network_facts(tmp_path / "cut" / "last")["facts"]["code"]
     assert code == [{"from_step": 1, "mien": "1.0"}, {"from_step": 4, "mien": "1.1", "commit": "a" * 40}]
-    whole, cut = (
-        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("whole", "cut")
-    )
-    np.testing.assert_allclose(cut, whole, rtol=1e-6)
+    np.testing.assert_allclose(recorded(tmp_path / "cut"), recorded(tmp_path / "whole"), rtol=1e-6)
     told = Told()
     again = distil(config(people, epochs=2), tmp_path / "cut", settings, display=told)
     assert (again.stopped, again.step, again.loss) == ("finished", 6, None)
@@ -222,6 +221,53 @@ def test_a_signal_ends_it_after_the_step_and_is_told(tmp_path, people, monkeypat
     result = distil(config(people), tmp_path / "run", DistilSettings(teacher="means"))
     assert (result.stopped, result.step, result.signal) == ("interrupted", 1, signal.SIGTERM)
     assert len(list((tmp_path / "run" / "checkpoints").glob("step-00000001-*.pt"))) == 1
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("live", [False, True])
+def test_nan_loses_nothing_of_what_was_before(tmp_path, people, monkeypatch, live):
+    settings = DistilSettings(teacher="means", live=live)
+    distil(config(people, keep=1), tmp_path / "whole", settings)
+    network_input, count = step.network_input, [0]
+
+    def poisoned(*args, **options):
+        count[0] += 1
+        shown = network_input(*args, **options)
+        return shown * math.nan if count[0] == 6 else shown  # running statistics take it in
+
+    monkeypatch.setattr(step, "network_input", poisoned)
+    monkeypatch.setattr(broken, "FEW", 5)
+    with pytest.raises(TrainingError, match=r"epoch 2, step 6: NaN.* in another folder\. .*last: .*network\.weights"):
+        distil(config(people, keep=1), tmp_path / "run", settings)
+    kept, facts = load_network(tmp_path / "run" / "last"), network_facts(tmp_path / "run" / "last")["facts"]
+    assert all(value.isfinite().all() for value in kept.state_dict().values())
+    assert (facts["step"], facts["measured"]) == (5, [])
+    names = sorted(path.name[:13] for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+    assert names == ["step-00000003", "step-00000005"]  # the epoch's stays beside, though one is to be kept
+    distil(config(people, keep=1), tmp_path / "run", settings)  # whatever caused it is gone
+    np.testing.assert_allclose(recorded(tmp_path / "run"), recorded(tmp_path / "whole"), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_signal_that_also_hits_the_compiler_is_a_wish_to_stop(tmp_path, people, monkeypatch, steps):
+    settings, real, count = DistilSettings(teacher="means"), room._Student.gradients, [0]
+    distil(config(people), tmp_path / "whole", settings)
+
+    def struck(self, batch, side=None):
+        count[0] += 1
+        found = real(self, batch, side)
+        if count[0] == steps + 1:
+            signal.raise_signal(signal.SIGINT)
+            raise InputError("loop.compile: the network could not be compiled on this machine")
+        return found
+
+    monkeypatch.setattr(room._Student, "gradients", struck)
+    result = distil(config(people), tmp_path / "run", settings)
+    assert (result.stopped, result.step, result.signal) == ("interrupted", steps, signal.SIGINT)
+    assert distil(config(people), tmp_path / "run", settings).stopped == "finished"
+    np.testing.assert_allclose(recorded(tmp_path / "run"), recorded(tmp_path / "whole"), rtol=1e-6)
 
 
 @pytest.mark.usefixtures("opened")

@@ -116,6 +116,38 @@ def test_an_old_network_that_the_first_run_is_to_make(tiny, plain, tmp_path) -> 
         planned(tiny(loss=loss, data=pk))
 
 
+def test_two_runs_are_both_told_and_must_both_fit(tiny, plain, monkeypatch) -> None:
+    first = plain(schedule={"epochs": 5})
+    plan = planned(tiny(before=first))
+    assert plan.before is not None
+    assert plan.before.seconds == pytest.approx(5 * plan.before.epoch_seconds)
+    assert (plan.before.people, plan.before.pictures, plan.before.before) == (6, 48, None)  # the second one's data
+    assert plan.seconds == pytest.approx(2 * plan.epoch_seconds)
+    told = dict(rows_of(dataclasses.replace(plan, seconds=60.0, before=dataclasses.replace(plan.before, seconds=30.0))))
+    assert (told["the whole schedule"], told["both runs"]) == ("1.0 min", "1.5 min")
+    assert json.loads(json.dumps(plan.to_dict()))["before"]["bytes"] == plan.before.bytes
+    monkeypatch.setattr("mien.train.plan.available_memory", lambda _: plan.before.bytes + 2**28)
+    large = plain(optimizer={"name": "adamw"}, network={"name": "iresnet50", "size": 112, "options": {}})
+    too_much = planned(tiny(before=large))
+    assert too_much.bytes < too_much.available < too_much.before.bytes
+    assert too_much.fits is False
+
+
+def test_weights_beside_a_first_run_are_refused(tiny, plain, tmp_path) -> None:
+    """They would be passed over: it starts from what the first run learns."""
+    config = tiny(before=plain(), network={**plain()["network"], "weights": str(tmp_path / "other")})
+    for begin in (planned, lambda config: train(config, tmp_path / "run")):
+        with pytest.raises(InputError, match=r"before\.network\.weights"):
+            begin(config)
+    with pytest.raises(InputError, match=r"before\.before"):
+        tiny(before=plain(before=plain()))
+
+
+def test_centres_that_are_no_parameters_count(tiny) -> None:
+    plain, center = (planned(tiny(loss={"name": name, "options": {}})) for name in ("softmax", "center"))
+    assert center.head - plain.head == 2 * 4 * 6 * 16  # and what they were before each step
+
+
 def test_times_are_told_in_the_unit_that_suits_them(tiny) -> None:
     plan = dataclasses.replace(planned(tiny()), epoch_seconds=2.25, seconds=61.0)
     assert dict(rows_of(plan))["an epoch"] == "2.2 s"

@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError, TrainingError  # noqa: E402
-from mien.train import keeping, step, trainer  # noqa: E402
+from mien.train import broken, step, trainer  # noqa: E402
 from mien.train.backbones import load_network, network_facts, save_network  # noqa: E402
 from mien.train.checkpoint import checkpoints  # noqa: E402
 from mien.train.display import Display  # noqa: E402
@@ -177,7 +177,7 @@ def test_a_rate_far_too_high_ends_with_what_to_do(tiny, tmp_path) -> None:
 
 
 def test_nan_before_any_checkpoint_loses_nothing(tiny, losses, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(keeping, "FEW", 3)
+    monkeypatch.setattr(broken, "FEW", 3)
     network = {"options": {"norm": "batch", "dropout": 0.3}}
     config = tiny(loss={"name": "adaface", "options": {}}, network=network)
     whole = train(config, tmp_path / "whole")

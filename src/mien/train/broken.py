@@ -1,0 +1,60 @@
+"""What is kept of a run where NaN or infinity comes up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from mien.errors import TrainingError
+from mien.train.step import Stepper
+
+__all__ = ["FEW", "kept_if_broken"]
+
+FEW: Final = 20
+"""Steps: fewer are not worth to be kept where a run breaks, for a checkpoint binds the folder to its config."""
+
+
+@contextmanager
+def kept_if_broken(
+    stepper: Stepper, step: int, *, save: Callable[[], None], keep: Callable[[], None], last: Path
+) -> Iterator[None]:
+    """Where NaN or infinity comes up inside, what was before that step is kept, once there have been some steps.
+
+    As a checkpoint, from which the same command goes on, and as a network, from which a run in another folder can start
+    with other settings. All processes of a run enter it together.
+
+    Args:
+        stepper: whose state it is.
+        step: how many have been.
+        save: writes the checkpoint; earlier ones stay.
+        keep: writes the network.
+        last: its folder.
+
+    Raises:
+        TrainingError: what came up, and what is kept.
+    """
+    try:
+        yield
+    except TrainingError as error:
+        if step < FEW:
+            raise
+        stepper.take_back()
+        stepper.finish = None  # a last layer is fitted to what works
+        raise TrainingError(f"{error} in another folder. {_kept(save, keep, last)}") from error
+
+
+def _kept(save: Callable[[], None], keep: Callable[[], None], last: Path) -> str:
+    try:
+        save()
+    except Exception as error:  # noqa: BLE001 - the NaN is what must be told, with whatever else went wrong
+        return f"What was before this step could not be kept ({error}); earlier checkpoints stay"
+    try:
+        keep()
+    except Exception as error:  # noqa: BLE001
+        return f"What was before this step is the newest checkpoint; no network could be written ({error})"
+    return (
+        f"What was before this step is the newest checkpoint, and the network in {last}: a run may start from it "
+        "(network.weights)"
+    )
