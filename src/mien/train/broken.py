@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mien.errors import TrainingError
+from mien.train.run_folder import RunFolder
 from mien.train.step import Stepper
 
 __all__ = ["FEW", "kept_if_broken"]
@@ -18,9 +19,9 @@ FEW: Final = 20
 
 @contextmanager
 def kept_if_broken(
-    stepper: Stepper, step: int, *, save: Callable[[], None], keep: Callable[[], None], last: Path
+    stepper: Stepper, step: int, *, save: Callable[[], None], keep: Callable[[], None], run: RunFolder
 ) -> Iterator[None]:
-    """Where NaN or infinity comes up inside, what was before that step is kept, once there have been some steps.
+    """Where NaN or infinity comes up inside, what was before that step is kept, once it is worth it.
 
     As a checkpoint, from which the same command goes on, and as a network, from which a run in another folder can start
     with other settings. All processes of a run enter it together.
@@ -29,8 +30,8 @@ def kept_if_broken(
         stepper: whose state it is.
         step: how many have been.
         save: writes the checkpoint; earlier ones stay.
-        keep: writes the network.
-        last: its folder.
+        keep: writes the network to ``run.last``.
+        run: the folder.
 
     Raises:
         TrainingError: what came up, and what is kept.
@@ -38,20 +39,25 @@ def kept_if_broken(
     try:
         yield
     except TrainingError as error:
-        if step < FEW:
+        bound = stepper.processes.shared(run.bound)
+        if step < FEW and not bound:
             raise
         stepper.take_back()
-        stepper.finish = None  # a last layer is fitted to what works
-        raise TrainingError(f"{error} in another folder. {_kept(save, keep, last)}") from error
+        told = f". {_kept(stepper, save, keep, run.last)}" if step else ""
+        raise TrainingError(f"{error} in another folder{told}") from error
 
 
-def _kept(save: Callable[[], None], keep: Callable[[], None], last: Path) -> str:
+def _kept(stepper: Stepper, save: Callable[[], None], keep: Callable[[], None], last: Path) -> str:
     try:
         save()
     except Exception as error:  # noqa: BLE001 - the NaN is what must be told, with whatever else went wrong
         return f"What was before this step could not be kept ({error}); earlier checkpoints stay"
     try:
-        keep()
+        try:
+            keep()
+        except Exception:  # noqa: BLE001 - a last layer that cannot be fitted to it, most likely; on all processes alike
+            stepper.finish = None
+            keep()
     except Exception as error:  # noqa: BLE001
         return f"What was before this step is the newest checkpoint; no network could be written ({error})"
     return (

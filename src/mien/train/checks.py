@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from mien.errors import InputError
 from mien.train.backbones import Backbone
+from mien.train.batch_size import check_parts, whole_groups
 from mien.train.config import TrainConfig
 from mien.train.objective import Objective
 from mien.train.optimizers import frozen_stages, head_optimizer
 from mien.train.pair_lists import read_pairs
 from mien.train.parts import augmentation, check_light, made_network, old_network, starting_evening
-from mien.train.step import check_parts, check_start, network_input
+from mien.train.processes import Processes
+from mien.train.run_folder import RunFolder
+from mien.train.step import check_start, network_input
 
 __all__ = ["check_pairs", "check_second", "check_settings", "check_sizes", "check_weights_of_second"]
 
@@ -33,33 +38,43 @@ def check_settings(config: TrainConfig, network: Backbone, processes: int = 1) -
     """
     with torch.random.fork_rng(devices=[]):
         augmentation(config.data)
-        frozen_stages(network, config.network.frozen)
+        held = frozen_stages(network, config.network.frozen)
         check_start(config)
-        check_parts(config.data.batch // processes, config.optimizer.accumulate)
+        _check_batch(config, network, held, processes)
         objective = Objective(config.loss, network.dim, 2, seed=config.loop.seed)
         head_optimizer(objective, config.optimizer, sparse=objective.sparse)
         _check_old(config, objective, network)
+        _check_sampler(config, objective)
         check_sizes(network.learner, config)
     check_pairs(config)
 
 
-def check_second(config: TrainConfig, first: Path, processes: int = 1) -> None:
+def check_second(
+    config: TrainConfig, first: TrainConfig, run: RunFolder, processes: Processes, *, resume: bool
+) -> None:
     """As `check_settings`, of a run that starts from the weights of another, before there are any.
+
+    Also that neither clears what the other starts from. All processes call it together, before anything is cleared.
 
     Args:
         config: of the second run.
-        first: folder of the other run; an old network within it is none yet, and is looked at later.
+        first: of the first one, whose folder is ``before`` in this one's.
+        run: the second one's folder.
         processes: that share a batch.
+        resume: whether what is there goes on.
 
     Raises:
         InputError: as `check_settings`.
     """
     check_weights_of_second(config)
+    run.check_two(first, config, resume=resume)
+    config = run.going_on(config, resume=resume)
     old = config.loss.old
-    if old is not None and Path(old).resolve().is_relative_to(first.resolve()):
-        config = replace(config, loss=replace(config.loss, old=None))
+    if old is not None and Path(old).resolve().is_relative_to((run.path / "before").resolve()):
+        config = replace(config, loss=replace(config.loss, old=None))  # it is none yet, and is looked at later
     network = made_network(config.network, config.loop.seed, config.data.evening or starting_evening(config))
-    check_settings(config, network, processes)
+    check_settings(config, network, processes.world)
+    processes.wait()
 
 
 def check_weights_of_second(config: TrainConfig) -> None:
@@ -74,6 +89,24 @@ def check_weights_of_second(config: TrainConfig) -> None:
             f"network.weights: {given} would not be used: this run starts from what the one before it learns; to start "
             "that one from weights set before.network.weights"
         )
+
+
+def _check_batch(config: TrainConfig, network: Backbone, held: Sequence[nn.Module], processes: int) -> None:
+    batch = whole_groups(config.data)
+    if batch % processes:
+        raise InputError(f"data.batch: expected a multiple of {processes} processes, got {batch}")
+    check_parts(max(batch // processes, 1), config.optimizer.accumulate, network.learner, held)
+
+
+def _check_sampler(config: TrainConfig, objective: Objective) -> None:
+    chosen, given = config.data.sampler, [source.proportion for source in config.data.sources]
+    if chosen.name == "pk" and chosen.each < 2 and objective.pairs is not None:
+        raise InputError(
+            f"data.sampler.each: {config.loss.name} learns from pictures of the same person: expected 2 or more of "
+            f"each, got {chosen.each}"
+        )
+    if chosen.name == "mixed" and None in given and set(given) != {None}:
+        raise InputError(f"data.sources: expected a proportion for each or for none, got {given}")
 
 
 def _check_old(config: TrainConfig, objective: Objective, network: Backbone) -> None:

@@ -21,7 +21,6 @@ from torch import Tensor
 from mien.errors import InputError, TrainingError
 from mien.interfaces import Embedder
 from mien.recognizer import open_embedder
-from mien.train.backbones import save_network
 from mien.train.broken import kept_if_broken
 from mien.train.checkpoint import newest_checkpoint, whence, write_checkpoint
 from mien.train.checks import check_settings
@@ -35,6 +34,7 @@ from mien.train.distil_teacher import TeacherRows, teacher_embeddings
 from mien.train.fitting import LastLayer
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
+from mien.train.keeping import write_networks
 from mien.train.measuring import embed_pictures
 from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
@@ -118,6 +118,11 @@ def distil(
     }.items():
         if given:
             raise InputError(f"{name}: is for mien train; a distillation does without it")
+    if config.data.virtual_people and not settings.live:
+        raise InputError(
+            "data.virtual_people: the teacher is asked about each picture once, and has not seen those of people who "
+            "do not exist; ask it live (--live), or leave them out"
+        )
     run, display = RunFolder(Path(folder)), display or Display()
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
@@ -221,9 +226,8 @@ class _Distiller:
         self.at.lines = self.records.lines if self.records else 0
         parts = {"position": asdict(self.at), "taught": self._taught(), "code": self.code.at(self.at.step)}
         state = {**collect(self.stepper), **parts}
-        if self.processes.first:
-            write_checkpoint(self.run.checkpoints, self.at.step, state, keep=self.config.loop.keep + spare)
-        self.processes.wait()
+        keep = self.config.loop.keep + spare
+        self.processes.by_first(lambda: write_checkpoint(self.run.checkpoints, self.at.step, state, keep=keep))
         self._saved = time.monotonic()
 
     def go(self, interrupts: Interrupts) -> DistilResult:
@@ -247,7 +251,9 @@ class _Distiller:
         return self._result("finished")
 
     def _due(self) -> bool:
-        return self.processes.first and time.monotonic() - self._saved > 60 * self.config.loop.checkpoint_minutes
+        loop = self.config.loop
+        due = loop.checkpoint_steps is not None and self.at.step % loop.checkpoint_steps == 0
+        return self.processes.first and (due or time.monotonic() - self._saved > 60 * loop.checkpoint_minutes)
 
     def _step(self, batch: Batch) -> None:
         at, config, stepper = self.at, self.config, self.stepper
@@ -268,7 +274,7 @@ class _Distiller:
             "terms": terms,
         }
         save = partial(self._save, spare=1)
-        with kept_if_broken(stepper, at.step, save=save, keep=self._keep_last, last=self.run.last):
+        with kept_if_broken(stepper, at.step, save=save, keep=self._keep_last, run=self.run):
             check_finite(epoch=at.epoch + 1, step=at.step + 1, batch=batch, name=self.data.name, **numbers)
         rate = config.optimizer.lr * rate_factor(
             config.schedule, at.step / total, (at.step + 1) / warm if warm else 1.0
@@ -277,12 +283,11 @@ class _Distiller:
             stepper.apply(norm, rate)
         at.step, at.epoch_step = at.step + 1, at.epoch_step + 1
         if self.records is not None and (at.step % config.loop.log_steps == 0 or at.step in (1, total)):
-            speed = config.data.batch / max(time.monotonic() - start, 1e-9)
-            self.records.write(
-                "step", at.step, {"epoch": at.epoch, "loss": self.loss, "lr": rate, "norm": norm, **terms}
-            )
+            speed, memory = config.data.batch / max(time.monotonic() - start, 1e-9), peak_memory(self.processes.device)
+            values = {"loss": self.loss, "lr": rate, "norm": norm, "speed": round(speed, 2), **terms, "memory": memory}
+            self.records.write("step", at.step, {"epoch": at.epoch, **values})
             left = (total - at.step) * config.data.batch / speed
-            epochs, memory = config.schedule.epochs, peak_memory(self.processes.device)
+            epochs = config.schedule.epochs
             self.display.step(StepSeen(at.epoch + 1, epochs, at.step, total, self.loss, rate, speed, left, memory))
 
     def _measure(self) -> None:
@@ -305,10 +310,7 @@ class _Distiller:
             better = not found or at.best is None or found[0].accuracy > at.best["accuracy"]
             if better and found:
                 at.best = {**at.measured[0], "epoch": at.epoch, "step": at.step, "further": at.measured[1:]}
-            if self.processes.first:
-                save_network(network, self.run.last, facts=self._facts())
-                if better:
-                    save_network(network, self.run.best, facts=self._facts())
+            write_networks(self.processes, network, [self.run.last, self.run.best][: 1 + better], self._facts())
         for i, one in enumerate(found):
             self.display.measured(one, best=better and not i)
             if self.records is not None:
@@ -318,8 +320,7 @@ class _Distiller:
     def _keep_last(self) -> None:
         """Keep the network as it is, unmeasured."""
         with self.stepper.measured_network() as network:
-            if self.processes.first:
-                save_network(network, self.run.last, facts={**self._facts(), "measured": []})
+            write_networks(self.processes, network, [self.run.last], {**self._facts(), "measured": []})
 
     def _facts(self) -> dict[str, Any]:
         import mien

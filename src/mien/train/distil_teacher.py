@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from mien.errors import InputError
+from mien.errors import InputError, MienError
 from mien.types import Faces
 
 if TYPE_CHECKING:
@@ -85,8 +85,10 @@ class TeacherRows:
         rows = np.memmap(self._rows_path, np.float32, "r+", shape=(total, self.dimension)) if total else None
         while rows is not None and done < total:
             upto = min(done + _AT_ONCE, total)
-            pictures = np.stack([self._data.picture(i) for i in range(done, upto)])
-            rows[done:upto] = teacher_embeddings(self._teacher, pictures, self._spec)
+            pictures = {i: one for i in range(done, upto) if (one := _picture(self._data, i)) is not None}
+            rows[done:upto] = np.nan  # what cannot be read is not shown to the student, either
+            if pictures:
+                rows[list(pictures)] = teacher_embeddings(self._teacher, np.stack([*pictures.values()]), self._spec)
             rows.flush()
             done = upto
             self._tell(done)
@@ -127,5 +129,13 @@ def _key(teacher: Embedder, data: TrainingSet, spec: InputSpec) -> str:
     digest = hashlib.sha256(repr(facts).encode())
     digest.update(np.ascontiguousarray(data.labels).tobytes())
     for i in np.unique(np.linspace(0, len(data) - 1, _PROBED).astype(int)).tolist() if len(data) else ():
-        digest.update(np.ascontiguousarray(data.picture(i)).tobytes())
+        picture = _picture(data, i)
+        digest.update(b"" if picture is None else np.ascontiguousarray(picture).tobytes())
     return digest.hexdigest()
+
+
+def _picture(data: TrainingSet, index: int) -> Pixels | None:
+    try:
+        return data.picture(index)
+    except MienError:
+        return None

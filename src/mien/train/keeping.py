@@ -21,11 +21,12 @@ from mien.train.data import TrainingSet
 from mien.train.display import Display
 from mien.train.parts import data_digest
 from mien.train.position import Position
+from mien.train.processes import Processes
 from mien.train.run_folder import RunFolder
 from mien.train.state import collect, restore, restore_random
 from mien.train.step import Stepper
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "write_networks"]
 
 
 class Keeper:
@@ -87,15 +88,13 @@ class Keeper:
         processes = self._stepper.processes
         parts = {"position": dataclasses.asdict(at), "data": self._digest, "code": self._code.at(at.step)}
         state = {**collect(self._stepper), **parts}
-        if processes.first:
-            write_checkpoint(self._run.checkpoints, at.step, state, keep=self._config.loop.keep + self._spare)
-        processes.wait()
+        keep = self._config.loop.keep + self._spare
+        processes.by_first(lambda: write_checkpoint(self._run.checkpoints, at.step, state, keep=keep))
         self.saved = time.monotonic()
 
     def keep_best(self, network: Backbone, at: Position) -> None:
         """Keep the network that measured best so far."""
-        if self._stepper.processes.first:
-            save_network(network, self._run.best, facts=self._facts(at))
+        write_networks(self._stepper.processes, network, [self._run.best], self._facts(at))
 
     def keep_last(self, at: Position) -> None:
         """Keep the network as it is; where nothing was measured it is the best one, too."""
@@ -104,9 +103,7 @@ class Keeper:
 
     def _keep(self, folders: Sequence[Path], facts: Mapping[str, Any]) -> None:
         with self._stepper.measured_network() as network:
-            if self._stepper.processes.first:
-                for folder in folders:
-                    save_network(network, folder, facts=facts)
+            write_networks(self._stepper.processes, network, folders, facts)
 
     def kept_if_broken(self, at: Position, save: Callable[[], None]) -> AbstractContextManager[None]:
         """Keep what was before this step where it breaks, see [mien.train.broken][].
@@ -123,7 +120,7 @@ class Keeper:
         def keep() -> None:
             self._keep([self._run.last], {**self._facts(at), "measured": []})
 
-        return kept_if_broken(self._stepper, at.step, save=beside, keep=keep, last=self._run.last)
+        return kept_if_broken(self._stepper, at.step, save=beside, keep=keep, run=self._run)
 
     def _facts(self, at: Position) -> dict[str, Any]:
         """What is known about a network that is kept; its model card is written from it."""
@@ -144,3 +141,13 @@ class Keeper:
             "seconds": round(at.seconds, 1),
             "measured": at.measured,
         }
+
+
+def write_networks(processes: Processes, network: Backbone, folders: Sequence[Path], facts: Mapping[str, Any]) -> None:
+    """Write a network to folders, by the first process; all call it together, and end alike where that fails."""
+
+    def write() -> None:
+        for folder in folders:
+            save_network(network, folder, facts=facts)
+
+    processes.by_first(write)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Final
 
 import torch
@@ -19,7 +19,7 @@ from mien.train.losses.angles import wide
 from mien.train.losses_by_name import LossParts, loss_parts
 from mien.train.schedules import margin_share
 
-__all__ = ["Objective", "fixed_scale", "without_idle_growth"]
+__all__ = ["Objective", "fixed_scale", "idle_told", "without_idle_settings"]
 
 _BLOCK: Final = 4096  # classes that get their first centres from one seed, whichever process has them
 
@@ -94,12 +94,17 @@ class Objective(nn.Module):
             (bool(self._full), margin, f"for losses whose margin can grow; {name} has none"),
             (grows, scale, f"for losses whose scale can grow; {name} has none"),
             (config.scale_warm_up > 0, {"first_scale": config.first_scale is not None}, "for loss.scale_warm_up"),
+            (
+                self.needs_old,
+                {"old": config.old is not None},
+                f"for loss.keep, or a loss across models; {name} is none",
+            ),
         )
         for fits, settings, what in rules:
             asked = [setting for setting, given in settings.items() if given]
             if asked and not fits:
                 names = " and ".join(f"loss.{setting}" for setting in asked)
-                idle = " and ".join(f"loss.{one}={str(getattr(LossConfig(), one)).lower()}" for one in asked)
+                idle = " and ".join(f"loss.{one}={_written(getattr(LossConfig(), one))}" for one in asked)
                 raise InputError(f"{names}: {'is' if len(asked) == 1 else 'are'} {what}; take {idle}")
 
     @property
@@ -168,18 +173,31 @@ class Objective(nn.Module):
         return whole, {name: term.detach() for name, term in terms.items()}
 
 
-def without_idle_growth(config: LossConfig) -> LossConfig:
-    """The same without ``margin_start`` and ``margin_warm_up`` where the loss has no margin that grows.
+def without_idle_settings(config: LossConfig) -> LossConfig:
+    """The same without settings that did nothing, and once were taken in silence; [Objective][] refuses them now.
 
-    They did nothing then, and once were taken in silence; [Objective][] refuses them now.
+    They are ``margin_start`` and ``margin_warm_up`` where the loss has no margin that grows, and ``old`` where nobody
+    looks at an old network.
     """
-    if not (config.margin_start or config.margin_warm_up):
+    if not (config.margin_start or config.margin_warm_up or config.old):
         return config
     try:
-        margin = loss_parts(config.name, config.options).margin
+        parts = loss_parts(config.name, config.options)
     except InputError:  # said where the loss is made
         return config
-    return config if _margins(margin) else replace(config, margin_start=0.0, margin_warm_up=0.0)
+    if not _margins(parts.margin):
+        config = replace(config, margin_start=0.0, margin_warm_up=0.0)
+    return config if parts.needs_old or config.keep else replace(config, old=None)
+
+
+def idle_told(given: LossConfig, left: LossConfig) -> str:
+    """The names of the settings that [without_idle_settings][] left out."""
+    differ = [one.name for one in fields(LossConfig) if getattr(given, one.name) != getattr(left, one.name)]
+    return ", ".join(f"loss.{name}" for name in differ)
+
+
+def _written(value: object) -> str:
+    return "null" if value is None else str(value).lower()
 
 
 def fixed_scale(classes: int) -> float:

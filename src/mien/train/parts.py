@@ -117,6 +117,9 @@ def old_network(config: LossConfig, network: Backbone, start: NetworkConfig, see
     old = load_network(Path(config.old)) if config.old else made_network(replace(start, recompute=False), seed, same)
     if old.dim != network.dim:
         raise InputError(f"loss.old: expected embeddings of {network.dim} numbers, as the network's; got {old.dim}")
+    if old.spec.channels != network.spec.channels:
+        kinds = ["grey" if each.spec.channels == 1 else "colour" for each in (network, old)]
+        raise InputError("loss.old: expected a network of {} pictures, as the one that learns; got {}".format(*kinds))
     here, there = (np.array(each.learner.spec.template) / each.learner.spec.size for each in (network, old))
     if np.abs(here - there).max() > _APART:
         raise InputError("loss.old: expected a network that sees the same part of the face as the one that learns")

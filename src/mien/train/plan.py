@@ -135,8 +135,6 @@ def _planned(config: TrainConfig, processes: int) -> Plan:
     settings, _ = fitted(config.data, **seen, processes=processes)
     config = replace(config, data=settings)
     classes = people * (1 + virtual_each(settings.virtual_people, people))
-    if config.data.batch % processes:
-        raise InputError(f"data.batch: expected a multiple of {processes} processes, got {config.data.batch}")
     device = local_device(config.loop.device)
     at_once = max(config.data.batch // processes // config.optimizer.accumulate, 1)
     if config.loop.threads is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mien.errors import InputError
+from mien.errors import InputError, TrainingError
 from mien.train.heads.sharding import Group
 
 __all__ = ["Processes", "joined", "local_device"]
@@ -64,6 +64,22 @@ class Processes:
         held = [value]
         dist.broadcast_object_list(held, 0, self.group, device=self.device)
         return held[0]
+
+    def by_first(self, work: Callable[[], object]) -> None:
+        """The first process does some work; all wait for its end, and all know how that was.
+
+        Raises:
+            Exception: what it raised, on the first process.
+            TrainingError: in its words, on the others.
+        """
+        if self.first:
+            try:
+                work()
+            except Exception as error:
+                self.shared(str(error) or type(error).__name__)
+                raise
+        if failed := self.shared(""):
+            raise TrainingError(failed)
 
     def all_of(self, value: Any) -> list[Any]:  # noqa: ANN401
         """Every process's plain value, on all."""

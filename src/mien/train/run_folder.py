@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,6 +79,11 @@ class RunFolder:
         """The network after the last step."""
         return self.path / "last"
 
+    @property
+    def bound(self) -> bool:
+        """Whether there is something that only a run of the same config may go on with."""
+        return bool(self._kept())
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other runs out.
@@ -104,42 +109,48 @@ class RunFolder:
             InputError: a run of another config is there (says what differs), or a config.json that is no run's.
         """
         path = self.path / "config.json"
-        anew = not resume
-        if path.exists():
-            if resume:
-                config, old = self.going_on(config, resume=resume), without_idle(read_config(self.path))
-                derived = config.before is not None  # its first weights are the first run's, by whatever path
-                lines = [
-                    line for line in difference(old.to_dict(), config.to_dict()) if not _free(line, derived=derived)
-                ]
-                if lines and self._kept():
-                    raise InputError(
-                        f"{self.path}: holds a run of another config; there -> here: {'; '.join(lines)}. Take another "
-                        "folder, the same config, or start anew in its place (--no-resume)"
-                    )
-                anew = bool(lines)
-            elif not _may_replace(path):
-                raise InputError(f"{path}: is not the config of a run; take another folder")
+        config, anew = self._start(config, resume=resume)
         if anew:
-            self._check_not_needed(config)
-            self._clear()
-            if config.before is None:  # else it has begun by itself, and this run starts from it
-                RunFolder(self.path / "before")._clear()
+            _check_kept(self._removed(config), config)
+            self._clear(config)
         if not (self.path / _WHERE).exists():  # a later start from elsewhere may find no pictures there
             with suppress(OSError):  # the folder one stands in may be gone
                 _write(self.path / _WHERE, {"working_folder": str(Path.cwd())}, ascii_only=True)
         _write(path, config.to_dict())
         return config
 
-    def _check_not_needed(self, config: TrainConfig) -> None:
-        """Nothing is cleared that the new run starts from; what a first run left in ``before/`` stays for a second."""
-        mine = self.path.resolve()
-        for name, given in (("network.weights", config.network.weights), ("loss.old", config.loss.old)):
-            if given is None or not os.path.exists(given):  # noqa: PTH110 - no error, whatever the name
-                continue
-            lies = Path(given).resolve()
-            if lies.is_relative_to(mine) and (config.before is None or not lies.is_relative_to(mine / "before")):
-                raise InputError(f"{name}: {given} lies in this run's folder, which starts anew; take another folder")
+    def check_two(self, first: TrainConfig, config: TrainConfig, *, resume: bool) -> None:
+        """Before the first of two runs begins: neither removes what the other, or itself, starts from.
+
+        Raises:
+            InputError: one would, or the folder holds other runs.
+        """
+        inner = RunFolder(self.path / "before")
+        config, anew = self._start(config, resume=resume)
+        if anew:
+            _check_kept(self._removed(config), first, config)
+        first, anew = inner._start(first, resume=resume)
+        if anew:
+            _check_kept(inner._removed(first), first)  # what the second one looks for there is made anew
+
+    def _start(self, config: TrainConfig, *, resume: bool) -> tuple[TrainConfig, bool]:
+        """The config to go by, and whether what is there goes."""
+        path = self.path / "config.json"
+        if not path.exists():
+            return config, not resume
+        if not resume:
+            if not _may_replace(path):
+                raise InputError(f"{path}: is not the config of a run; take another folder")
+            return config, True
+        config, old = self.going_on(config, resume=resume), without_idle(read_config(self.path))
+        derived = config.before is not None  # its first weights are the first run's, by whatever path
+        lines = [line for line in difference(old.to_dict(), config.to_dict()) if not _free(line, derived=derived)]
+        if lines and self._shown(config):
+            raise InputError(
+                f"{self.path}: holds a run of another config; there -> here: {'; '.join(lines)}. Take another "
+                "folder, the same config, or start anew in its place (--no-resume)"
+            )
+        return config, bool(lines)
 
     def going_on(self, config: TrainConfig, *, resume: bool) -> TrainConfig:
         """What to go on by: a run of an earlier mien with settings that did nothing, refused now, is without them.
@@ -164,21 +175,45 @@ class RunFolder:
         """What a run has to show: checkpoints and networks."""
         return [path for pattern in _WORTH for path in self.path.glob(pattern)]
 
-    def _clear(self) -> None:
-        """Remove what a run wrote, and nothing else: the folder may be one that holds other things, too."""
-        for path in [*self._kept(), *(path for pattern in _REST for path in self.path.glob(pattern))]:
+    def _shown(self, config: TrainConfig) -> list[Path]:
+        """What would go with it: also of a first run, where the config asks for none."""
+        return [*self._kept(), *(RunFolder(self.path / "before")._kept() if config.before is None else ())]
+
+    def _removed(self, config: TrainConfig) -> list[Path]:
+        """The files that a new start removes: those that a run writes, for the folder may hold other things, too."""
+        files = [*self._kept(), *(path for pattern in _REST for path in self.path.glob(pattern))]
+        if config.before is None:  # else the first run has begun by itself, and this one starts from it
+            inner = RunFolder(self.path / "before")
+            files += [*inner._kept(), *(path for pattern in _REST for path in inner.path.glob(pattern))]
+        return files
+
+    def _clear(self, config: TrainConfig) -> None:
+        files = self._removed(config)
+        for path in files:
             path.unlink(missing_ok=True)
-        for name in ("checkpoints", "best", "last", "events"):
-            with suppress(OSError):  # not there, or other things in it
-                (self.path / name).rmdir()
+        for folder in {path.parent for path in files} - {self.path, self.path / "before"}:
+            with suppress(OSError):  # other things in it
+                folder.rmdir()
+
+
+def _check_kept(removed: Iterable[Path], *configs: TrainConfig) -> None:
+    """Nothing that is needed to start from is among what would be removed, by whatever way it is reached."""
+    gone = [path.resolve() for path in removed]
+    for config in configs:
+        for name, given in (("network.weights", config.network.weights), ("loss.old", config.loss.old)):
+            if given is None or not os.path.exists(given):  # noqa: PTH110 - no error, whatever the name
+                continue
+            lies = Path(given).resolve()
+            if any(path.is_relative_to(lies) for path in gone):
+                raise InputError(f"{name}: {given} lies in this run's folder, which starts anew; take another folder")
 
 
 def without_idle(config: TrainConfig) -> TrainConfig:
     """The same without the settings that did nothing once, and are refused now."""
-    from mien.train.objective import without_idle_growth  # brings all losses: only where a run begins
+    from mien.train.objective import without_idle_settings  # brings all losses: only where a run begins
 
     first = config.before and without_idle(config.before)
-    return replace(config, loss=without_idle_growth(config.loss), before=first)
+    return replace(config, loss=without_idle_settings(config.loss), before=first)
 
 
 def _write(path: Path, content: dict[str, Any], *, ascii_only: bool = False) -> None:

@@ -17,6 +17,7 @@ from mien.errors import InputError
 from mien.train.averaging import WeightAverage, mixed
 from mien.train.backbones import Backbone, InputSpec, normalise
 from mien.train.backbones.base import statistics_still
+from mien.train.batch_size import check_parts
 from mien.train.compiling import compile_errors, compiled
 from mien.train.config import TrainConfig
 from mien.train.data import Batch
@@ -29,7 +30,6 @@ __all__ = [
     "Gradients",
     "Stepper",
     "autocast_of",
-    "check_parts",
     "check_start",
     "network_input",
     "resolved_precision",
@@ -73,12 +73,6 @@ def check_start(config: TrainConfig) -> None:
     """Raise InputError where a share of starting weights is asked for, and there are none."""
     if config.optimizer.start_share and not config.starts_from_weights:
         raise InputError("optimizer.start_share: expected starting weights (network.weights); got none")
-
-
-def check_parts(share: int, parts: int) -> None:
-    """Raise InputError where a process's share of the batch cannot be taken in so many parts."""
-    if share < parts:
-        raise InputError(f"optimizer.accumulate: expected at most {share}, a process's share of the batch, got {parts}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +190,7 @@ class Stepper:
         if self.head_optimizer is not None:
             self.head_optimizer.zero_grad(set_to_none=True)
         device, parts = self.processes.device, self.config.optimizer.accumulate
-        check_parts(batch.labels.shape[0], parts)
+        check_parts(batch.labels.shape[0], parts, self.learner, self.held)
         pictures = batch.pictures.to(device, non_blocking=True).tensor_split(parts)
         labels = batch.labels.to(device, non_blocking=True).tensor_split(parts)
         if parts > 1 and self.objective.coupled:

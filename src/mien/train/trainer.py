@@ -27,7 +27,7 @@ from mien.train.interrupts import Interrupts
 from mien.train.keeping import Keeper
 from mien.train.measuring import Accuracy, PairMeasure, embed_pictures
 from mien.train.memory import peak_memory, reuse_freed_memory
-from mien.train.objective import Objective
+from mien.train.objective import Objective, idle_told
 from mien.train.parts import (
     classes,
     fitted_config,
@@ -74,7 +74,7 @@ def train(
     with joined(config.loop.device) as processes:
         shown = display if processes.first else Display()
         if (before := config.stage_before()) is not None:
-            check_second(RunFolder(folder).going_on(config, resume=resume), folder / "before", processes.world)  # early
+            check_second(config, before, RunFolder(folder), processes, resume=resume)
             shown.say(f"first {before.recipe}, in {folder / 'before'}")
             first = _run(before, folder / "before", processes, resume=resume, display=shown)
             if first.stopped == "interrupted":
@@ -95,7 +95,7 @@ def _run(config: TrainConfig, folder: Path, processes: Processes, *, resume: boo
             stack.enter_context(run.held())
             config = run.begin(config, resume=resume)
             if config.loss != given.loss:
-                display.say(f"loss.margin_start, loss.margin_warm_up: did nothing for {given.loss.name}; left out")
+                display.say(f"{idle_told(given.loss, config.loss)}: did nothing for {given.loss.name}; left out")
         config = without_idle(config) if processes.shared(config != given) else config  # paths may be each one's own
         trainer = _Trainer(config, run, processes, display, stack)
         with Interrupts() as interrupts:

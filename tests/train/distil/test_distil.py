@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import sys
 
@@ -294,4 +295,26 @@ def test_settings_that_it_would_pass_over_are_refused(tmp_path, people):
     ):
         with pytest.raises(InputError, match=setting.split("=")[0].removesuffix(".keep")):
             distil(config(people).with_settings([setting]), tmp_path / "run", DistilSettings(teacher="means"))
+    with pytest.raises(InputError, match=r"data\.virtual_people: .*--live"):
+        distil(
+            config(people).with_settings(["data.virtual_people=2"]), tmp_path / "run", DistilSettings(teacher="means")
+        )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("opened")
+def test_pictures_that_cannot_be_read_are_passed_over_by_the_teacher_too(tmp_path, people):
+    shutil.copytree(people, tmp_path / "people")
+    (tmp_path / "people" / "p2" / "20.png").write_bytes(b"torn")
+    (tmp_path / "people" / "p5" / "47.png").write_bytes(b"torn")  # one that the file's key looks at
+    Means.calls = 0
+    result = distil(config(tmp_path / "people"), tmp_path / "run", DistilSettings(teacher="means"))
+    assert (result.stopped, result.step, Means.calls) == ("finished", 18, 46)
+    assert np.isfinite(recorded(tmp_path / "run")).all()
+
+
+@pytest.mark.usefixtures("opened")
+def test_checkpoints_by_steps(tmp_path, people):
+    distil(config(people, epochs=2, checkpoint_steps=2, keep=9), tmp_path / "run", DistilSettings(teacher="means"))
+    steps = sorted(int(path.name[5:13]) for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+    assert steps == [2, 3, 4, 6]  # and after each epoch of three

@@ -33,6 +33,19 @@ def test_what_fits_stays_as_it_is() -> None:
         assert fitted(data, people=40, pictures=128) == (data, "")
 
 
+@pytest.mark.parametrize(("people", "each", "batch", "fits"), [
+    (0, 3, 128, 126), (0, 5, 128, 125), (0, 7, 8, 14), (10, 4, 128, 120), (10, 4, 32, 40), (8, 4, 128, 128),
+])  # fmt: skip
+def test_a_batch_holds_whole_groups(people, each, batch, fits) -> None:
+    """By hand: the most that is no more than asked for, but one group (of two people) at least."""
+    asked = DataConfig(batch=batch, sampler=SamplerConfig(name="pk", people=people, each=each))
+    data, told = fitted(asked, people=60, pictures=6000)
+    assert data.batch == fits
+    assert bool(told) == (fits != batch)
+    sampler = PK(Labels(60, 100), people=people or fits // each, each=each)
+    assert fits % sampler.group == 0
+
+
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_few_pictures_make_a_batch_that_an_epoch_fills_twice(processes) -> None:
     for pictures in range(6 * processes, 300, 7):

@@ -121,6 +121,41 @@ def test_the_last_layer_is_the_same_on_any_number_of_processes(runs) -> None:
         torch.testing.assert_close(layer.mean, kept[0].mean, atol=2e-3, rtol=0)
 
 
+TOGETHER = """
+import sys
+import torch.distributed as dist, torch
+from mien.errors import MienError
+from mien.train.processes import Processes
+rank, meet = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=2)
+group = Processes(rank, 2, torch.device("cpu"), dist.group.WORLD)
+did = []
+group.by_first(lambda: did.append(rank))
+assert did == [0][rank:], did
+def full():
+    raise OSError("no space left")
+try:
+    group.by_first(full)
+except (OSError, MienError) as error:
+    assert str(error) == "no space left", error
+    assert isinstance(error, OSError) == (rank == 0)
+else:
+    raise AssertionError("nobody was told")
+group.wait()
+dist.destroy_process_group()
+"""
+
+
+def test_what_fails_on_the_first_process_is_told_by_all(tmp_path) -> None:
+    finish(
+        [
+            subprocess.Popen([sys.executable, "-c", TOGETHER, str(rank), str(tmp_path / "meet")],
+                             stderr=subprocess.PIPE, text=True)
+            for rank in range(2)
+        ]
+    )  # fmt: skip
+
+
 def test_killed_at_any_moment_a_run_goes_on_as_if_it_had_not_been(plain, losses, tmp_path) -> None:
     config = plain(loop={"checkpoint_steps": 2}, optimizer={"ema": 0.9})
     whole = train(TrainConfig.from_dict(config), tmp_path / "whole")

@@ -426,6 +426,11 @@ def test_centres_at_class_means_lower_the_first_loss(tiny, losses, tmp_path) -> 
     assert losses(tmp_path / "means")[0] < losses(tmp_path / "random")[0]
 
 
+NORMED = {"options": {"widths": [8, 8, 8, 8], "blocks": [1, 1, 1, 1]}}
+GREY = {"options": {**NORMED["options"], "colour": "grey"}}
+HALF = [{"path": "a", "proportion": 1.0}, {"path": "b"}]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -435,6 +440,15 @@ def test_centres_at_class_means_lower_the_first_loss(tiny, losses, tmp_path) -> 
         ({"network": {"frozen": "all"}}, "network.frozen: expected a stage to be left"),
         ({"optimizer": {"start_share": 0.5}}, "optimizer.start_share: expected starting weights"),
         ({"optimizer": {"accumulate": 13}}, "optimizer.accumulate: expected at most 12"),
+        ({"data": {"batch": 1}, "network": NORMED}, "data.batch: batch norm learns from two pictures"),
+        ({"optimizer": {"accumulate": 12}, "network": NORMED}, "data.batch: batch norm .* in 12 parts"),
+        ({"data": {"sampler": {"name": "mixed"}, "sources": HALF}}, "data.sources: expected a proportion for each"),
+        (
+            {"data": {"sampler": {"name": "pk", "each": 1}}, "loss": {"name": "triplet", "options": {}}},
+            "data.sampler.each: triplet learns from .* 2 or more",
+        ),
+        ({"loss": {"old": "OLD"}}, "loss.old: is for loss.keep, .*; take loss.old=null"),
+        ({"loss": {"keep": 1.0, "old": "OLD"}, "network": GREY}, "loss.old: .* of grey pictures, .* got colour"),
         ({"optimizer": {"name": "adamw"}, "loss": {"sample_rate": 0.5}}, "loss.sample_rate: .* optimizer.name=sgd"),
         ({"schedule": {"sizes": [[0, 64]]}}, "schedule.sizes: .* of 64 pixels"),
         ({"loss": {"keep": 1.0, "old": "nowhere"}}, "nowhere"),
