@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from mien.cli import main
@@ -28,3 +31,14 @@ def test_refusals_name_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, t
     assert main(["export", *arguments]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("calibrations", [(), ("fast", "accurate")])
+def test_the_command_to_use_it_names_a_threshold_where_there_is_no_calibration(monkeypatch, capsys, calibrations):
+    run = Path("runs") / "mine"
+    made = SimpleNamespace(folder=run / "export", forms=(), calibrations=calibrations, notes=())
+    monkeypatch.setattr("mien.train.export.export_run", lambda *_given, **_settings: made)
+    assert main(["export", str(run)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"mien verify A.jpg B.jpg --model {run}" in told
+    assert ("--threshold X" in told) is ("--calibrate" in told) is (not calibrations)

@@ -59,6 +59,19 @@ def test_a_config_is_shown_and_read_again(capsys, arguments, tmp_path) -> None:
     assert json.loads(capsys.readouterr().out) == shown
 
 
+def test_a_file_that_names_a_recipe_starts_from_it_and_options_hold_over_it(capsys, tmp_path) -> None:
+    def shown(*words):
+        assert main(["train", *words, "--show"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    (tmp_path / "mine.toml").write_text('recipe = "small-cpu"\n[optimizer]\nlr = 0.015\n[data]\nbatch = 64\n')
+    settings = ["--set", "optimizer.lr=0.015", "--set", "data.batch=32"]
+    assert shown(str(tmp_path / "mine.toml"), "--set", "data.batch=32") == shown("small-cpu", *settings)
+    (tmp_path / "mine.toml").write_text('recipe = "smal-cpu"\n')
+    assert main(["train", str(tmp_path / "mine.toml"), "--show"]) == 2
+    assert "did you mean small-cpu" in " ".join(capsys.readouterr().err.split())
+
+
 def test_several_lists_of_pairs_are_sets_with_names_of_their_own(capsys, arguments) -> None:
     def sets(*more):
         assert main([*arguments, *more, "--show"]) == 0

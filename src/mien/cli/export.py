@@ -118,7 +118,12 @@ def export(
     for note in made.notes:
         say(note, label="note:")
     where = printable(str(run if made.folder == run / "export" else made.folder))
-    print_line(f"{printable(str(made.folder))}: written; use it: mien verify A.jpg B.jpg --model {where}")
+    use = f"{printable(str(made.folder))}: written; use it: mien verify A.jpg B.jpg --model {where}"
+    if not made.calibrations:  # without one no threshold follows from an error rate, and mien verify would refuse
+        use += (
+            f" --threshold X (mien evaluate verify PEOPLE --model {where} shows which; --calibrate PEOPLE finds them)"
+        )
+    print_line(use)
 
 
 def _write_evidence(run: Path, images: Path | None, target: Path, *, as_json: bool) -> None:

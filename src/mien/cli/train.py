@@ -104,12 +104,12 @@ def _config(
     from dataclasses import replace
 
     from mien.train.config import SourceConfig
+    from mien.train.config_file import read_started_config
     from mien.train.recipes import recipe as by_name
-    from mien.train.run_folder import read_config_file
 
     path = Path(recipe)
     of_file = path.suffix in (".toml", ".json")
-    config: TrainConfig = read_config_file(path) if of_file else by_name(recipe)
+    config: TrainConfig = read_started_config(path) if of_file else by_name(recipe)
     if data:
         sources = tuple(SourceConfig(path=str(one), aligned=aligned) for one in data)
         config = replace(config, data=replace(config.data, sources=sources))

@@ -184,7 +184,7 @@ class _Distiller:
             if processes.first:
                 rows.fill(lambda done, total: display.progress("Asking the teacher", done, total))
             processes.wait()
-        self.measures = made_measures(config, network.spec, display)
+        self.measures = made_measures(config, network.spec, display, self.data.people)
         self.batches = stack.enter_context(made_batches(config, self.data, processes))
         device = processes.device
         self.stepper = _Student(network.to(device), cast("Objective", loss.to(device)), config, processes)

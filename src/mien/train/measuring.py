@@ -82,6 +82,7 @@ class PairMeasure:
     Attributes:
         name: the set's.
         pairs: the list.
+        people: names of the people of its lists.
         scores: float32 (P,) of its pairs, as last measured; None before.
     """
 
@@ -99,6 +100,7 @@ class PairMeasure:
         lists = [config.pairs, *([config.threshold_pairs] if config.threshold_pairs else [])]
         sets = [read_pairs(pairs, config.images, skip_missing=config.skip_missing, say=say) for pairs in lists]
         self.pairs: PairSet = sets[0]
+        self.people: frozenset[str] = frozenset(name for one in sets for name in one.people)
         self.scores: NDArray[np.float32] | None = None
         self._pairs = [_Listed(data, spec, cache, workers, progress) for data in sets]
 

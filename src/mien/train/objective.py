@@ -104,7 +104,7 @@ class Objective(nn.Module):
             asked = [setting for setting, given in settings.items() if given]
             if asked and not fits:
                 names = " and ".join(f"loss.{setting}" for setting in asked)
-                idle = " and ".join(f"loss.{one}={_written(getattr(LossConfig(), one))}" for one in asked)
+                idle = " and ".join(f"loss.{one}={str(getattr(LossConfig(), one)).lower()}" for one in asked)
                 raise InputError(f"{names}: {'is' if len(asked) == 1 else 'are'} {what}; take {idle}")
 
     @property
@@ -194,10 +194,6 @@ def idle_told(given: LossConfig, left: LossConfig) -> str:
     """The names of the settings that [without_idle_settings][] left out."""
     differ = [one.name for one in fields(LossConfig) if getattr(given, one.name) != getattr(left, one.name)]
     return ", ".join(f"loss.{name}" for name in differ)
-
-
-def _written(value: object) -> str:
-    return "null" if value is None else str(value).lower()
 
 
 def fixed_scale(classes: int) -> float:

@@ -34,6 +34,7 @@ from mien.train.data import (
 )
 from mien.train.display import Display
 from mien.train.measuring import PairMeasure
+from mien.train.pair_lists import trained_people_told
 from mien.train.processes import Processes
 from mien.train.settings import from_plain
 from mien.types import Evening
@@ -56,6 +57,7 @@ __all__ = [
 ]
 
 Progress = Callable[[str, int, int], None]
+_FEW_STEPS: Final = 300  # small-cpu on 18,000 pictures takes 2,800
 _APART: Final = 0.03  # of the side: landmarks of two templates that are the same, at two sizes
 
 
@@ -235,9 +237,18 @@ def augmentation(config: DataConfig) -> Augmentation:
         raise InputError(f"data.augment: {error}") from error
 
 
-def made_measures(config: TrainConfig, spec: InputSpec, display: Display) -> list[PairMeasure]:
-    """Everything that is measured, its pictures aligned; pairs that are left out are told."""
-    return [
+def made_measures(
+    config: TrainConfig, spec: InputSpec, display: Display, trained: Sequence[str] = ()
+) -> list[PairMeasure]:
+    """Everything that is measured, its pictures aligned; pairs that are left out are told.
+
+    Args:
+        config: of the run.
+        spec: how the network wants pictures.
+        display: also told of lists with people who are trained on.
+        trained: their names.
+    """
+    made = [
         PairMeasure(
             pairs,
             spec,
@@ -248,6 +259,10 @@ def made_measures(config: TrainConfig, spec: InputSpec, display: Display) -> lis
         )
         for pairs in config.measure.sets
     ]
+    for measure in made:
+        if told := trained_people_told(measure.name, measure.people, trained):
+            display.say(told)
+    return made
 
 
 class _InOrder:
@@ -285,15 +300,21 @@ def in_order(config: TrainConfig, data: TrainingSet, processes: Processes) -> It
 def start_told(
     config: TrainConfig, network: Backbone, data: TrainingSet, *, steps: int, precision: str, processes: Processes
 ) -> str:
-    """What a run is, in a line: for its start."""
+    """What a run is, in a line: for its start; in a second one that it is too short to teach new weights much."""
     count = sum(p.numel() for p in network.parameters())
     light = f", evened by {', '.join(network.spec.evening)}" if network.spec.evening else ""
     virtual = classes(config.data, data) - len(data.people)
     made = f" and {virtual:,} virtual ones" if virtual else ""
     out = len(data.left_out)
     left = f", {out:,} picture{'' if out == 1 else 's'} left out (no face, or unreadable)" if out else ""
+    few = not config.starts_from_weights and config.schedule.minutes is None and steps < _FEW_STEPS
+    short = (
+        f"\n{steps:,} step{'' if steps == 1 else 's'} in all: fewer than some hundred teach new weights little; more "
+        "epochs (--set schedule.epochs=N), or weights that know faces already (mien train fine-tune-dlib, mien distil)"
+    )
     return (
         f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} "
         f"people{made}{light}{left}; {config.loss.name}; {steps:,} steps of {config.data.batch}; "
         f"{precision} on {processes.device.type}, {processes.world} process{'' if processes.world == 1 else 'es'}"
+        f"{short if few else ''}"
     )

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar, Union
 
 from mien.errors import InputError, NotFoundError
 
-__all__ = ["difference", "from_plain", "nearest", "read_settings", "to_plain", "typed", "with_setting"]
+__all__ = ["difference", "from_plain", "merged", "nearest", "read_settings", "to_plain", "typed", "with_setting"]
 
 T = TypeVar("T")
 
@@ -189,6 +189,26 @@ def with_setting(cls: type, plain: dict[str, Any], setting: str) -> None:
             raise InputError(
                 f"--set {setting}: {'.'.join(keys[: depth + 1])} is a value and holds no {keys[depth + 1]!r}"
             )
+
+
+def merged(cls: type, base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of `cls` after others that state only some: tables are merged, all else is replaced.
+
+    As in [with_setting][], ``"none"`` stands for no value where there may be none: TOML has no word for it. Keys that
+    `cls` does not have are kept, for [from_plain][] to refuse.
+    """
+    return _merged(_fields(cls), base, over)
+
+
+def _merged(kinds: Mapping[str, Any], base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    plain = dict(base)
+    for key, value in over.items():
+        kind, inside = kinds.get(key, Any), base.get(key)
+        if isinstance(value, Mapping):
+            plain[key] = _merged(_fields_of(kind), inside if isinstance(inside, Mapping) else {}, value)
+        else:
+            plain[key] = None if value == "none" and _takes_none(kind) else value
+    return plain
 
 
 def _takes_none(kind: Any) -> bool:  # noqa: ANN401

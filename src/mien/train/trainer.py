@@ -120,7 +120,7 @@ class _Trainer:
                 f"data.sources: expected two people or more, to be told apart; got {len(self.data.people)}"
             )
         self.config = config = fitted_config(config, self.data, processes, display)
-        self.measures: list[PairMeasure] = made_measures(config, network.spec, display)
+        self.measures: list[PairMeasure] = made_measures(config, network.spec, display, self.data.people)
         shown = self.data.cut_to(network.learner.spec)
         self.batches: Batches = stack.enter_context(made_batches(config, shown, processes))
         objective = Objective(

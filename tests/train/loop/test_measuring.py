@@ -14,8 +14,10 @@ from mien.errors import NotFoundError  # noqa: E402
 from mien.images.augment import evened  # noqa: E402
 from mien.train import measuring  # noqa: E402
 from mien.train.config import PairsConfig  # noqa: E402
+from mien.train.display import Display  # noqa: E402
 from mien.train.measuring import PairMeasure, embed_pictures  # noqa: E402
-from mien.train.parts import made_network  # noqa: E402
+from mien.train.pair_lists import trained_people_told  # noqa: E402
+from mien.train.parts import made_measures, made_network  # noqa: E402
 from mien.train.processes import Processes  # noqa: E402
 from mien.train.step import network_input  # noqa: E402
 
@@ -136,6 +138,35 @@ def test_pairs_whose_pictures_are_not_there_stop_or_are_left_out_and_told(pairs)
     assert len(told) == 1
     assert told[0].startswith(f"test: measured on {40 - without} pairs; left out: ")
     assert f"{without} x a picture of the pair is missing" in told[0]
+
+
+def test_people_who_are_trained_on_too_are_told_by_their_names(pairs, tiny) -> None:
+    folder, _ = pairs
+    told = []
+
+    class Told(Display):
+        def say(self, text: str) -> None:
+            told.append(text)
+
+    listed = {"pairs": str(folder / "test.txt"), "images": str(folder / "images")}
+    config = tiny(measure={"sets": [listed]}, data={"cache": str(folder / "cache")})
+    people = {
+        part for line in (folder / "test.txt").read_text().split("\n") for part in line.split("\t") if part[:1] == "p"
+    }
+    (measure,) = made_measures(config, None, Told(), ["other", "", "q01"])
+    assert measure.people == people
+    assert not told
+    made_measures(config, None, Told(), ["other", min(people), max(people)])
+    assert len(told) == 1
+    assert f"2 of its {len(people)} people are trained on, too, by name ({min(people)}, {max(people)})" in told[0]
+
+
+def test_names_that_are_written_otherwise_are_the_same_people() -> None:
+    told = trained_people_told("own", ["Andre\u0301", "B"], ["Andr\u00e9", "C", ""])
+    assert told.startswith("warning: own: 1 of its 2 people is trained on, too, by name (Andr\u00e9): ")
+    assert trained_people_told("own", ["", "A"], ["", "a"]) == ""
+    many = [f"p{i}" for i in range(9)]
+    assert "9 of its 9 people are trained on, too, by name (p0, p1, p2, ...)" in trained_people_told("own", many, many)
 
 
 def test_ten_parts_each_with_the_threshold_of_the_other_nine(pairs) -> None:

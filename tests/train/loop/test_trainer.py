@@ -20,6 +20,7 @@ from mien.train.backbones import load_network, network_facts, save_network  # no
 from mien.train.checkpoint import checkpoints  # noqa: E402
 from mien.train.display import Display  # noqa: E402
 from mien.train.measuring import Accuracy  # noqa: E402
+from mien.train.parts import made_network, start_told  # noqa: E402
 from mien.train.processes import Processes  # noqa: E402
 from mien.train.run_folder import read_config  # noqa: E402
 from mien.train.step import Stepper, network_input  # noqa: E402
@@ -58,6 +59,39 @@ def test_a_run_leaves_networks_records_and_a_result(tiny, losses, tmp_path) -> N
     assert all(seen.speed > 0 and seen.memory > 1 << 20 for seen in told.steps)
     assert list((tmp_path / "run" / "events").iterdir())
     json.dumps(result.to_dict())
+
+
+def test_what_is_measured_is_looked_through_for_people_who_are_trained_on(tiny, people, monkeypatch, tmp_path) -> None:
+    seen = []
+    monkeypatch.setattr(trainer, "made_measures", lambda *given: seen.append(given) or [])
+    train(tiny(schedule={"epochs": 1}), tmp_path / "run")
+    assert sorted(seen[0][3]) == sorted(one.name for one in people.iterdir())
+
+
+def test_a_run_of_few_steps_for_new_weights_is_told_so(tiny) -> None:
+    class Data:
+        people, left_out = ("a", "b"), ()
+
+        def __len__(self) -> int:
+            return 48
+
+    def told(steps, **sections) -> str:
+        config = tiny(**sections)
+        network = made_network(tiny().network, 0)
+        one = Processes(0, 1, torch.device("cpu"))
+        return start_told(config, network, Data(), steps=steps, precision="fp32", processes=one)
+
+    first, second = told(60).split("\n")
+    assert "; 60 steps of 12; " in first
+    assert second.startswith("60 steps in all: fewer than some hundred teach new weights little; more epochs")
+    assert "\n1 step in all" in told(1)
+    for enough in (
+        told(300),
+        told(60, schedule={"minutes": 5.0}),
+        told(60, network={"name": "iresnet-small", "weights": "runs/mine/last"}),
+        told(60, before={"loss": {"name": "softmax"}}),
+    ):
+        assert "\n" not in enough
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7])
@@ -447,7 +481,7 @@ HALF = [{"path": "a", "proportion": 1.0}, {"path": "b"}]
             {"data": {"sampler": {"name": "pk", "each": 1}}, "loss": {"name": "triplet", "options": {}}},
             "data.sampler.each: triplet learns from .* 2 or more",
         ),
-        ({"loss": {"old": "OLD"}}, "loss.old: is for loss.keep, .*; take loss.old=null"),
+        ({"loss": {"old": "OLD"}}, "loss.old: is for loss.keep, .*; take loss.old=none"),
         ({"loss": {"keep": 1.0, "old": "OLD"}, "network": GREY}, "loss.old: .* of grey pictures, .* got colour"),
         ({"optimizer": {"name": "adamw"}, "loss": {"sample_rate": 0.5}}, "loss.sample_rate: .* optimizer.name=sgd"),
         ({"schedule": {"sizes": [[0, 64]]}}, "schedule.sizes: .* of 64 pixels"),
