@@ -224,7 +224,7 @@ def test_several_processes_count_a_picture_once():
     for here, elsewhere in ((["a"], ["b"]), (["a", "b"], []), (["a", "b"], ["c", "d"]), (["a", "b"], [])):
         told.tell(here, lambda value, elsewhere=elsewhere: [value, elsewhere], said.append)
     assert [line.partition(" picture")[0] for line in said] == ["warning: 2", "warning: 4"]
-    assert said[1].endswith(": a; b; c and 1 more")
+    assert said[1].endswith(": a; b; c; and 1 more")
 
 
 def test_nothing_but_unreadable_pictures_ends_with_an_error(tmp_path, write_people):

@@ -629,9 +629,9 @@ def test_pictures_that_are_left_out_are_named_at_the_start(tiny, spoilt, tmp_pat
     result = train(tiny(data=data), tmp_path / "run", display=told)
     assert result.pictures == 46
     (lines,) = [text.splitlines() for text in told.said if "2 pictures left out (no face, or unreadable)" in text]
-    assert lines[1].startswith(f"left out: {spoilt}/person1/3.png (")
-    assert f"; {spoilt}/person4/0.png (" in lines[1]
-    assert len(lines) == 2
+    (line,) = [line for line in lines if line.startswith("left out: ")]
+    assert line.startswith(f"left out: {spoilt}/person1/3.png (")
+    assert f"; {spoilt}/person4/0.png (" in line
     assert not any("could not be read" in line for line in told.said)
 
 

@@ -67,5 +67,5 @@ class Unreadable:
 
 
 def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    more = f"; and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return "; ".join(names[:_SHOWN]) + more
