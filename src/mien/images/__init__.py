@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mien.images._reading import file_exists
 from mien.images.align import ARCFACE_112, Border, invert, similarity, transform_points, warp
 from mien.images.cut import aligned_crops, loose_crops
 from mien.images.decode import MAX_BYTES, MAX_PIXELS, Readable, Source, decode, source_name
@@ -25,6 +26,7 @@ __all__ = [
     "decode",
     "draw",
     "encode",
+    "file_exists",
     "invert",
     "is_image_name",
     "list_images",

@@ -15,7 +15,7 @@ from mien.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["printable", "read_file", "read_stream"]
+__all__ = ["file_exists", "printable", "read_file", "read_stream"]
 
 _CHUNK: Final = 1 << 20
 _URL: Final = re.compile(r"(?i)([a-z][a-z0-9+.-]+://|data:|file:)")
@@ -74,6 +74,18 @@ def _read_regular(path: str, name: str, max_bytes: int) -> tuple[bytes, os.stat_
         if status.st_size > max_bytes:
             raise ImageError(name, f"holds {status.st_size} bytes, expected at most {max_bytes}")
         return _read_all(file.read, name, max_bytes, status.st_size + 1), status
+
+
+def file_exists(path: str) -> bool:
+    """Whether a file is at `path`, under either Unicode normal form, as `read_file` looks for it; a folder is none."""
+    try:
+        try:
+            return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - asked of every line of long lists
+        except FileNotFoundError:
+            other = _other_normal_form(path)
+            return other is not None and not stat.S_ISDIR(os.stat(other).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):  # ValueError: NUL in it
+        return False
 
 
 def _refuse_unless_regular(status: os.stat_result, name: str) -> None:

@@ -246,6 +246,7 @@ class _Distiller:
                 if asked:
                     return self._result("interrupted", interrupts.asked or int(signal.SIGTERM))
             at.epoch, at.epoch_step = at.epoch + 1, 0
+            self.batches.tell_skipped(self.processes.all_of, self.display.say)
             self._measure()
             self._save()
         return self._result("finished")

@@ -32,6 +32,7 @@ from mien.train.data import (
     open_training_set,
     virtual_each,
 )
+from mien.train.data.telling import set_told
 from mien.train.display import Display
 from mien.train.measuring import PairMeasure
 from mien.train.pair_lists import trained_people_told
@@ -300,21 +301,23 @@ def in_order(config: TrainConfig, data: TrainingSet, processes: Processes) -> It
 def start_told(
     config: TrainConfig, network: Backbone, data: TrainingSet, *, steps: int, precision: str, processes: Processes
 ) -> str:
-    """What a run is, in a line: for its start; in a second one that it is too short to teach new weights much."""
+    """What a run is, in a line, and lines of what should be known of it and its pictures: for its start."""
     count = sum(p.numel() for p in network.parameters())
     light = f", evened by {', '.join(network.spec.evening)}" if network.spec.evening else ""
     virtual = classes(config.data, data) - len(data.people)
     made = f" and {virtual:,} virtual ones" if virtual else ""
     out = len(data.left_out)
     left = f", {out:,} picture{'' if out == 1 else 's'} left out (no face, or unreadable)" if out else ""
-    few = not config.starts_from_weights and config.schedule.minutes is None and steps < _FEW_STEPS
-    short = (
-        f"\n{steps:,} step{'' if steps == 1 else 's'} in all: fewer than some hundred teach new weights little; more "
-        "epochs (--set schedule.epochs=N), or weights that know faces already (mien train fine-tune-dlib, mien distil)"
-    )
-    return (
+    line = (
         f"{network.name}: {count / 1e6:.2f} million parameters; {len(data):,} pictures of {len(data.people):,} "
         f"people{made}{light}{left}; {config.loss.name}; {steps:,} steps of {config.data.batch}; "
         f"{precision} on {processes.device.type}, {processes.world} process{'' if processes.world == 1 else 'es'}"
-        f"{short if few else ''}"
     )
+    lines = [line, *set_told(data)]
+    if not config.starts_from_weights and config.schedule.minutes is None and steps < _FEW_STEPS:
+        lines.append(
+            f"{steps:,} step{'' if steps == 1 else 's'} in all: fewer than some hundred teach new weights little; more "
+            "epochs (--set schedule.epochs=N), or weights that know faces already (mien train fine-tune-dlib, mien "
+            "distil)"
+        )
+    return "\n".join(lines)

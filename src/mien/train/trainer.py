@@ -285,6 +285,7 @@ class _Trainer:
     def _end_of_epoch(self) -> None:
         at, measure = self.at, self.config.measure
         at.epoch, at.epoch_step = at.epoch + 1, 0
+        self.batches.tell_skipped(self.processes.all_of, self.display.say)
         last = at.epoch >= self.config.schedule.epochs or at.progress >= 1.0
         if self.measures and at.measured_epoch < at.epoch and (last or at.epoch % measure.epochs == 0):
             self._measure()

@@ -22,6 +22,7 @@ from mien.errors import ImageError, InputError, MienError  # noqa: E402
 from mien.images.augment import Augmentation, augmented, generator  # noqa: E402
 from mien.train.backbones import InputSpec, normalise  # noqa: E402
 from mien.train.data import PK, Balanced, Batches, Mixed, Shuffle, Source, open_training_set  # noqa: E402
+from mien.train.data.telling import Unreadable  # noqa: E402
 from mien.train.data.workers import _kill  # noqa: E402
 
 AUGMENT = Augmentation(move=0.5, turn=0.3, light=0.5, greys=0.2, blurs=0.3, small=0.2, jpeg=0.3, noise=0.2, cover=0.3)
@@ -205,6 +206,25 @@ def test_or_it_is_skipped_and_counted(spoilt, workers):
         assert joined(indices for _, _, indices in shown) == expected
         assert joined(labels for _, labels, _ in shown) == [i // 6 for i in expected]
         assert sorted(name.split("/people/")[1][:12] for name in batches.skipped) == ["Ada/0003.jpg", "Ben/0005.jpg"]
+
+
+def test_how_many_were_skipped_is_told_once_for_each_count(spoilt):
+    said = []
+    with Batches(spoilt, Shuffle(spoilt), batch=4, skip_unreadable=True) as batches:
+        for epoch in range(3):
+            listed(batches, epoch)
+            batches.tell_skipped(lambda value: [value], said.append)
+    (line,) = said
+    assert line.startswith("warning: 2 pictures could not be read, and others were shown in their place: ")
+    assert all(name in line for name in ("Ada/0003.jpg", "Ben/0005.jpg"))
+
+
+def test_several_processes_count_a_picture_once():
+    said, told = [], Unreadable()
+    for here, elsewhere in ((["a"], ["b"]), (["a", "b"], []), (["a", "b"], ["c", "d"]), (["a", "b"], [])):
+        told.tell(here, lambda value, elsewhere=elsewhere: [value, elsewhere], said.append)
+    assert [line.partition(" picture")[0] for line in said] == ["warning: 2", "warning: 4"]
+    assert said[1].endswith(": a; b; c; and 1 more")
 
 
 def test_nothing_but_unreadable_pictures_ends_with_an_error(tmp_path, write_people):

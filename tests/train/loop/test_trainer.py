@@ -652,3 +652,43 @@ def test_further_processes_keep_their_own_paths(tiny, tmp_path, monkeypatch, dro
     (config,) = taken
     assert config.data == own.data
     assert config.loss.margin_warm_up == (0.0 if dropped else 0.5)
+
+
+@pytest.fixture
+def spoilt(people, tmp_path) -> Path:
+    """The people, with two pictures that are none."""
+    folder = shutil.copytree(people, tmp_path / "spoilt")
+    for name in ("person1/3.png", "person4/0.png"):
+        (folder / name).write_bytes(b"no picture")
+    return folder
+
+
+def test_pictures_that_cannot_be_read_are_told_once(tiny, spoilt, tmp_path) -> None:
+    told = Told()
+    train(tiny(data={"sources": [{"path": str(spoilt), "aligned": True}]}), tmp_path / "run", display=told)
+    (line,) = [line for line in told.said if "could not be read" in line]
+    assert line.startswith("warning: 2 pictures could not be read, and others were shown in their place: ")
+    assert all(f"{spoilt}/{name}: " in line for name in ("person1/3.png", "person4/0.png"))
+
+
+def test_pictures_that_are_left_out_are_named_at_the_start(tiny, spoilt, tmp_path) -> None:
+    told = Told()
+    data = {"sources": [{"path": str(spoilt), "aligned": True}], "decode_once": True, "cache": str(tmp_path / "cache")}
+    result = train(tiny(data=data), tmp_path / "run", display=told)
+    assert result.pictures == 46
+    (lines,) = [text.splitlines() for text in told.said if "2 pictures left out (no face, or unreadable)" in text]
+    (line,) = [line for line in lines if line.startswith("left out: ")]
+    assert line.startswith(f"left out: {spoilt}/person1/3.png (")
+    assert f"; {spoilt}/person4/0.png (" in line
+    assert not any("could not be read" in line for line in told.said)
+
+
+def test_a_flat_folder_is_doubted(tiny, people, tmp_path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for i, path in enumerate(sorted(people.glob("*/*.png"))[:24]):
+        shutil.copy(path, flat / f"{i}.png")
+    told = Told()
+    train(tiny(data={"sources": [{"path": str(flat), "aligned": True}]}), tmp_path / "run", display=told)
+    assert sum("warning: 24 of 24 people have one picture: is this a folder with a folder per person" in text
+               for text in told.said) == 1  # fmt: skip

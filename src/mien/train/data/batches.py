@@ -10,11 +10,12 @@ import torch
 from mien.errors import InputError
 from mien.train.data.fetching import Fetcher, Work
 from mien.train.data.samplers import occurrences
+from mien.train.data.telling import Unreadable
 from mien.train.data.virtual_people import REAL
 from mien.train.data.workers import Loader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -111,6 +112,7 @@ class Batches:
                 f"--set data.batch={1 << max(len(sampler).bit_length() - 2, 0)}"
             )
         self.skipped: dict[str, None] = {}
+        self._unreadable = Unreadable()
         self._data, self._sampler, self._batch, self._seed = data, sampler, batch, seed
         self._share = slice(rank * batch // world, (rank + 1) * batch // world)
         landmarks = np.array(data.spec.template, np.float32)
@@ -172,6 +174,15 @@ class Batches:
         whole = self._data.labels[order[step * self._batch : (step + 1) * self._batch]]
         rng = np.random.Generator(np.random.SFC64([self._seed, epoch, step, self._virtual.each]))
         return self._virtual.draw(whole, self._virtual_share, rng)[self._share]
+
+    def tell_skipped(self, all_of: Callable[[list[str]], Sequence[list[str]]], say: Callable[[str], None]) -> None:
+        """Say how many pictures were skipped in all processes, and the first, where they have become more.
+
+        Args:
+            all_of: as `Processes.all_of`; all processes call this.
+            say: takes the message.
+        """
+        self._unreadable.tell(self.skipped, all_of, say)
 
     def close(self) -> None:
         """End the workers."""

@@ -11,7 +11,8 @@ from mien.errors import InputError
 from mien.train.data.aligning import aligned_store, decoded_store
 from mien.train.data.cropped_folder import misfit, was_cropped
 from mien.train.data.packed_index import packed_pictures
-from mien.train.data.picture_files import files_of_folder, files_of_list
+from mien.train.data.picture_files import PictureFiles, files_of_folder
+from mien.train.data.picture_lists import files_of_list
 from mien.train.data.sources import Source, kind_of
 from mien.train.data.store import Stored
 from mien.train.data.training_set import Decoding, LeftOut, Pictures, Shelf, TrainingSet
@@ -61,7 +62,7 @@ def open_training_set(
             are cut so tightly that black corners would be learned as a part of faces.
 
     Raises:
-        NotFoundError: a source is not there.
+        NotFoundError: a source is not there, or a picture that a list names.
         InputError: a source cannot be read, or holds no pictures.
         MissingExtraError: a Parquet file needs pyarrow.
     """
@@ -71,8 +72,10 @@ def open_training_set(
     shelves: list[Shelf] = []
     parts: list[tuple[NDArray[np.int64], tuple[str, ...]]] = []
     left_out: list[LeftOut] = []
+    notes: list[str] = []
     for source in sources:
         records = source_records(source, kept)
+        notes += records.notes if isinstance(records, PictureFiles) else ()
         shelf = _shelf(source, records, spec, kept, decode_once, workers=workers, progress=progress, border=border)
         if isinstance(shelf, Stored):
             left_out += shelf.left_out
@@ -89,6 +92,7 @@ def open_training_set(
         spec=spec,
         proportions=tuple(source.proportion for source in sources),
         left_out=tuple(left_out),
+        notes=tuple(notes),
         shared_names=shared,
     )
 

@@ -137,6 +137,7 @@ class TrainingSet:
         people: the person's name by label; "" where a format holds numbers only.
         proportions: of each source, as its `Source.proportion`.
         left_out: pictures that are not in the set, and why.
+        notes: what whoever trains on it should know of how its sources were read.
         shared_names: how many names occur in several sources; those count as different people unless `same_names`.
     """
 
@@ -150,10 +151,12 @@ class TrainingSet:
         spec: PictureSpec,
         proportions: tuple[float | None, ...],
         left_out: tuple[LeftOut, ...] = (),
+        notes: tuple[str, ...] = (),
         shared_names: int = 0,
     ) -> None:
         self.pictures, self.labels, self.origins, self.people = pictures, labels, origins, people
         self.spec, self.proportions, self.left_out, self.shared_names = spec, proportions, left_out, shared_names
+        self.notes = notes
         for array in (labels, origins):
             array.flags.writeable = False
 
@@ -191,6 +194,7 @@ class TrainingSet:
             spec=spec,
             proportions=self.proportions,
             left_out=self.left_out,
+            notes=self.notes,
             shared_names=self.shared_names,
         )
 
