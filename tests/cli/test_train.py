@@ -72,6 +72,12 @@ def test_a_file_that_names_a_recipe_starts_from_it_and_options_hold_over_it(caps
     assert "did you mean small-cpu" in " ".join(capsys.readouterr().err.split())
 
 
+def test_aligned_is_a_word_about_data(capsys, tmp_path) -> None:
+    (tmp_path / "mine.toml").write_text('recipe = "small-cpu"\n[[data.sources]]\npath = "people"\n')
+    assert main(["train", str(tmp_path / "mine.toml"), "--aligned", "--show"]) == 2
+    assert "--aligned: says of --data" in capsys.readouterr().err
+
+
 def test_several_lists_of_pairs_are_sets_with_names_of_their_own(capsys, arguments) -> None:
     def sets(*more):
         assert main([*arguments, *more, "--show"]) == 0

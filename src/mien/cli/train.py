@@ -110,6 +110,8 @@ def _config(
     path = Path(recipe)
     of_file = path.suffix in (".toml", ".json")
     config: TrainConfig = read_started_config(path) if of_file else by_name(recipe)
+    if aligned and not data:
+        raise InputError("--aligned: says of --data what its pictures are; in a file: aligned = true of a source")
     if data:
         sources = tuple(SourceConfig(path=str(one), aligned=aligned) for one in data)
         config = replace(config, data=replace(config.data, sources=sources))
