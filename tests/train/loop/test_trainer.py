@@ -70,7 +70,7 @@ def test_what_is_measured_is_looked_through_for_people_who_are_trained_on(tiny, 
 
 def test_a_run_of_few_steps_for_new_weights_is_told_so(tiny) -> None:
     class Data:
-        people, left_out = ("a", "b"), ()
+        people, left_out, notes, labels = ("a", "b"), (), (), np.repeat([0, 1], 24)
 
         def __len__(self) -> int:
             return 48
