@@ -35,7 +35,7 @@ from mien.train.fitting import LastLayer
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
 from mien.train.keeping import write_networks
-from mien.train.measuring import embed_pictures
+from mien.train.measuring import measured
 from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective
 from mien.train.parts import fitted_config, made_batches, made_measures, made_network, opened_data
@@ -298,15 +298,7 @@ class _Distiller:
         if not last and at.epoch % measure.epochs:
             return
         with self.stepper.measured_network() as network:
-            embed = partial(
-                embed_pictures,
-                network,
-                processes=self.processes,
-                batch=measure.batch,
-                flip=measure.flip,
-                precision=self.stepper.precision,
-            )
-            found = [pairs(embed) for pairs in self.measures]
+            found = measured(self.measures, network, measure, self.processes, precision=self.stepper.precision)
             at.measured = [asdict(one) for one in found]
             better = not found or at.best is None or found[0].accuracy > at.best["accuracy"]
             if better and found:

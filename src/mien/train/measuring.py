@@ -6,8 +6,9 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from mien.evaluate.protocols.sets import PairSet
 from mien.images import source_name
 from mien.images.augment import evened
 from mien.train.backbones import Backbone, InputSpec
-from mien.train.config import PairsConfig
+from mien.train.config import MeasureConfig, PairsConfig
 from mien.train.data.aligning import aligned_store
 from mien.train.data.store import Stored
 from mien.train.heads import shard_bounds
@@ -34,7 +35,7 @@ from mien.train.pair_lists import read_pairs
 from mien.train.processes import Processes
 from mien.train.step import autocast_of, network_input
 
-__all__ = ["Accuracy", "PairMeasure", "embed_pictures"]
+__all__ = ["Accuracy", "PairMeasure", "embed_pictures", "measured"]
 
 _FAILED: Final = np.float32(-1)
 """The score of a pair of which a picture has no face: an error of the system, as in [mien.evaluate][]."""
@@ -192,6 +193,15 @@ class _Records:
 
 
 @torch.inference_mode()
+def measured(
+    measures: Sequence[PairMeasure], network: Backbone, config: MeasureConfig, processes: Processes, *, precision: str
+) -> list[Accuracy]:
+    """What a network in eval mode reaches on each list; all processes call it."""
+    choices: Any = {"batch": config.batch, "flip": config.flip, "precision": precision}
+    embed = partial(embed_pictures, network, processes=processes, **choices)
+    return [pairs(embed) for pairs in measures]
+
+
 def embed_pictures(
     network: Backbone,
     stored: Stored,

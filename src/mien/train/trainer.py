@@ -8,7 +8,6 @@ import signal
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +24,7 @@ from mien.train.forgetting import Forgetting, KeptScores
 from mien.train.guard import check_finite
 from mien.train.interrupts import Interrupts
 from mien.train.keeping import Keeper
-from mien.train.measuring import Accuracy, PairMeasure, embed_pictures
+from mien.train.measuring import Accuracy, PairMeasure, measured
 from mien.train.memory import peak_memory, reuse_freed_memory
 from mien.train.objective import Objective, idle_told
 from mien.train.parts import (
@@ -299,15 +298,7 @@ class _Trainer:
     def _measure(self) -> None:
         at, measure = self.at, self.config.measure
         with self.stepper.measured_network() as network:
-            embed = partial(
-                embed_pictures,
-                network,
-                processes=self.processes,
-                batch=measure.batch,
-                flip=measure.flip,
-                precision=self.stepper.precision,
-            )
-            found: list[Accuracy] = [pairs(embed) for pairs in self.measures]
+            found = measured(self.measures, network, measure, self.processes, precision=self.stepper.precision)
             at.measured = [dataclasses.asdict(one) for one in found]
             at.measured_epoch, at.seconds = at.epoch, self.processes.shared(self._elapsed())
             better = bool(found) and (at.best is None or found[0].accuracy > at.best["accuracy"])
