@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["check_parts", "check_people", "fitted", "shown", "whole_groups"]
+__all__ = ["check_parts", "check_people", "check_shared", "fitted", "shown", "whole_groups"]
 
 
 def shown(data: DataConfig, labels: NDArray[np.int64]) -> tuple[int, int]:
@@ -41,6 +41,12 @@ def check_people(data: DataConfig, people: int) -> None:
             f"{setting}: a group takes {needed:,} people or more, and {people:,} have pictures enough (each "
             f"{chosen.least:,} or more); take fewer, or give more pictures"
         )
+
+
+def check_shared(batch: int, processes: int) -> None:
+    """Raise InputError where a batch, as fitted, cannot be shared out evenly."""
+    if batch % processes:
+        raise InputError(f"data.batch: expected a multiple of {processes} processes, got {batch}")
 
 
 def fitted(data: DataConfig, *, people: int, pictures: int, processes: int = 1) -> tuple[DataConfig, str]:

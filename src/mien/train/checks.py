@@ -81,10 +81,12 @@ def check_weights_of_second(config: TrainConfig) -> None:
     """A run that starts from the weights of another takes no others.
 
     Raises:
-        InputError: it names some; those of a run that was made so (its config.json) pass.
+        InputError: it names some; those of a run that was made so (its config.json) pass, and the first one's own.
     """
-    given = config.network.weights
-    if config.before is not None and given is not None and Path(given).parts[-2:] != ("before", "best"):
+    given, first = config.network.weights, config.before
+    if first is None or given in (None, first.network.weights):
+        return
+    if Path(given).parts[-2:] != ("before", "best"):
         raise InputError(
             f"network.weights: {given} would not be used: this run starts from what the one before it learns; to start "
             "that one from weights set before.network.weights"
@@ -92,9 +94,7 @@ def check_weights_of_second(config: TrainConfig) -> None:
 
 
 def _check_batch(config: TrainConfig, network: Backbone, held: Sequence[nn.Module], processes: int) -> None:
-    batch = whole_groups(config.data)
-    if batch % processes:
-        raise InputError(f"data.batch: expected a multiple of {processes} processes, got {batch}")
+    batch = whole_groups(config.data)  # fewer where there are few pictures
     check_parts(max(batch // processes, 1), config.optimizer.accumulate, network.learner, held)
 
 

@@ -17,7 +17,7 @@ __all__ = ["read_started_config"]
 _NO_RECIPES: Final = ("custom", "losses", "backbones", "distil", "distil-default")
 """Names that configs of runs bear and that stand for no values of their own."""
 
-_SECTIONS: Final = frozenset(field.name for field in dataclasses.fields(TrainConfig))
+_SECTIONS: Final = frozenset(field.name for field in dataclasses.fields(TrainConfig)) - {"before"}  # TOML has no null
 
 
 def read_started_config(path: Path) -> TrainConfig:

@@ -83,6 +83,8 @@ class TeacherRows:
             with self._rows_path.open("wb") as file:
                 file.truncate(4 * total * self.dimension)
         rows = np.memmap(self._rows_path, np.float32, "r+", shape=(total, self.dimension)) if total else None
+        if rows is not None:
+            self._ask_again(rows[:done])
         while rows is not None and done < total:
             upto = min(done + _AT_ONCE, total)
             pictures = {i: one for i in range(done, upto) if (one := _picture(self._data, i)) is not None}
@@ -94,6 +96,12 @@ class TeacherRows:
             self._tell(done)
             progress(done, total)
         return done - before
+
+    def _ask_again(self, rows: Floats) -> None:
+        """What could not be read then may be readable now."""
+        for i in np.flatnonzero(np.isnan(rows[:, 0])).tolist():
+            if (picture := _picture(self._data, i)) is not None:
+                rows[i] = teacher_embeddings(self._teacher, picture[None], self._spec)[0]
 
     def rows(self, indices: Any) -> Floats:  # noqa: ANN401 - array of whole numbers
         """Embeddings of some pictures: float32 (B, T)."""

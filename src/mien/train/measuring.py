@@ -192,7 +192,6 @@ class _Records:
         return digest.hexdigest()
 
 
-@torch.inference_mode()
 def measured(
     measures: Sequence[PairMeasure], network: Backbone, config: MeasureConfig, processes: Processes, *, precision: str
 ) -> list[Accuracy]:
@@ -202,6 +201,7 @@ def measured(
     return [pairs(embed) for pairs in measures]
 
 
+@torch.inference_mode()
 def embed_pictures(
     network: Backbone,
     stored: Stored,

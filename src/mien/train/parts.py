@@ -17,7 +17,7 @@ from mien.errors import InputError, MienError
 from mien.images.augment import Augmentation
 from mien.models.session import available_cores
 from mien.train.backbones import Backbone, InputSpec, build, load_network, network_facts
-from mien.train.batch_size import check_people, fitted, shown
+from mien.train.batch_size import check_people, check_shared, fitted, shown
 from mien.train.config import DataConfig, LossConfig, NetworkConfig, TrainConfig
 from mien.train.data import (
     PK,
@@ -184,6 +184,7 @@ def fitted_config(config: TrainConfig, data: TrainingSet, processes: Processes, 
     settings, told = fitted(config.data, people=people, pictures=pictures, processes=processes.world)
     if told:
         display.say(told)
+    check_shared(settings.batch, processes.world)
     return replace(config, data=settings)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mien.errors import InputError
 from mien.train.backbones import Backbone
-from mien.train.batch_size import check_people, fitted, shown
+from mien.train.batch_size import check_people, check_shared, fitted, shown
 from mien.train.checks import check_settings, check_weights_of_second
 from mien.train.config import DataConfig, TrainConfig
 from mien.train.data import Batch, virtual_each
@@ -121,7 +121,8 @@ def planned(config: TrainConfig, *, processes: int = 1) -> Plan:
     if first is None:
         return found
     before = _planned(first, processes)
-    return replace(found, before=before, fits=found.fits and before.fits)
+    fits = False if before.fits is False else found.fits and before.fits
+    return replace(found, before=before, fits=fits)
 
 
 def _planned(config: TrainConfig, processes: int) -> Plan:
@@ -133,6 +134,7 @@ def _planned(config: TrainConfig, processes: int) -> Plan:
     seen = dict(zip(("people", "pictures"), shown(config.data, labels), strict=True))
     check_people(config.data, seen["people"])
     settings, _ = fitted(config.data, **seen, processes=processes)
+    check_shared(settings.batch, processes)
     config = replace(config, data=settings)
     classes = people * (1 + virtual_each(settings.virtual_people, people))
     device = local_device(config.loop.device)

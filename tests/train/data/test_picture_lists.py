@@ -50,6 +50,7 @@ EXPECTED = [("p/Ada/0000.jpg", "Ada"), ("p/Ben/0000.jpg", "Ben")]
         ("l.csv", '"p/Ada/0000.jpg", "Ada"\n\n# no picture\np/Ben/0000.jpg,"Ben"'),
         ("l.csv", "p/Ada/0000.jpg;Ada\np/Ben/0000.jpg;Ben\n"),
         ("l.csv", "p/Ada/0000.jpg\tAda\np/Ben/0000.jpg\tBen\n"),
+        ("l.csv", "p/Ada/0000.jpg Ada\np/Ben/0000.jpg Ben\n"),
     ],
 )
 def test_plain_and_quoted_lists_with_and_without_a_byte_order_mark(photos, spec, name, content, mark, end):
@@ -87,6 +88,12 @@ def test_a_picture_may_be_called_as_columns_are(photos, spec):
     assert data.notes == ()
 
 
+def test_commas_in_a_path_without_quotes(photos, spec):
+    shutil.copy(photos / "p" / "Ada" / "0000.jpg", photos / "p,1,2.jpg")
+    for name in ("l.csv", "l.txt"):
+        assert shown(opened(photos / name, spec, "p,1,2.jpg,Ada\n"), photos) == [("p,1,2.jpg", "Ada")]
+
+
 def test_csv_holds_commas_and_spaces_in_quotes(photos, spec):
     data = opened(photos / "l.csv", spec, '"at sea, 1.jpg","Lovelace, Ada ""A."""\np/Ben/0000.jpg,Ben of Bree\n')
     assert shown(data, photos) == [("at sea, 1.jpg", 'Lovelace, Ada "A."'), ("p/Ben/0000.jpg", "Ben of Bree")]
@@ -96,7 +103,7 @@ def test_csv_holds_commas_and_spaces_in_quotes(photos, spec):
     ("name", "content", "told"),
     [
         ("l.csv", 'p/Ada/0000.jpg,Ada\n"p/Ben/0000.jpg"x,Ben\n', "line 2: no CSV"),
-        ("l.csv", "# one\np/Ada/0000.jpg,Ada\np/Ben/0000.jpg,Ben,9\n", "line 3: expected a path and a label"),
+        ("l.csv", "# one\np/Ada/0000.jpg;Ada\np/Ben/0000.jpg;Ben;9\n", "line 3: expected a path and a label"),
         ("l.csv", "path,label\np/Ada/0000.jpg\n", "line 2: expected a path and a label"),
         ("l.csv", "p/Ada/0000.jpg\n", "line 1: .*only 'p/Ada/0000.jpg'; .*--place link"),
         ("l.txt", "p/Ada/0000.jpg Ada\np/Ben/0000.jpg\n", "line 2: .*only 'p/Ben/0000.jpg'; .*mien data split"),

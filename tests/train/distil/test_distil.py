@@ -311,6 +311,16 @@ def test_pictures_that_cannot_be_read_are_passed_over_by_the_teacher_too(tmp_pat
     result = distil(config(tmp_path / "people"), tmp_path / "run", DistilSettings(teacher="means"))
     assert (result.stopped, result.step, Means.calls) == ("finished", 18, 46)
     assert np.isfinite(recorded(tmp_path / "run")).all()
+    shutil.copy(people / "p2" / "20.png", tmp_path / "people" / "p2" / "20.png")  # it was the disk
+    again = config(tmp_path / "people", epochs=7)
+    distil(again, tmp_path / "other", DistilSettings(teacher="means"))
+    (tmp_path / "run" / "config.json").unlink()
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    distil(again, tmp_path / "run", DistilSettings(teacher="means"), resume=False)
+    rows = np.fromfile(tmp_path / "run" / "teacher.f32", np.float32).reshape(48, 12)
+    np.testing.assert_array_equal(rows, np.fromfile(tmp_path / "other" / "teacher.f32", np.float32).reshape(48, 12))
+    assert (np.flatnonzero(np.isnan(rows[:, 0])) == [47]).all()
 
 
 @pytest.mark.usefixtures("opened")

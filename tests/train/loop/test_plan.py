@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[train]'")
 
 from mien.errors import InputError, NotFoundError  # noqa: E402
+from mien.train.checks import check_weights_of_second  # noqa: E402
 from mien.train.parts import made_network  # noqa: E402
 from mien.train.plan import planned, rows_of  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
@@ -139,6 +140,8 @@ def test_weights_beside_a_first_run_are_refused(tiny, plain, tmp_path) -> None:
     for begin in (planned, lambda config: train(config, tmp_path / "run")):
         with pytest.raises(InputError, match=r"before\.network\.weights"):
             begin(config)
+    same = {"network": {**plain()["network"], "weights": str(tmp_path / "other")}}  # as the tables make them
+    check_weights_of_second(tiny(before=plain(**same), **same))
     with pytest.raises(InputError, match=r"before\.before"):
         tiny(before=plain(before=plain()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from mien.images import file_exists, is_image_name, person_name, source_name
 from mien.train.data.picture_files import PictureFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
 __all__ = ["files_of_list"]
@@ -40,7 +41,7 @@ _FOLDERS: Final = (
 
 
 class _Row(NamedTuple):
-    """A line that names a picture; `cut` is what stood between path and label ("" in CSV)."""
+    """A line that names a picture; `cut` is what stood between path and label ("" where it is a path alone)."""
 
     path: str
     label: str
@@ -154,15 +155,15 @@ class _Reading:
         head = next(texts, None)
         if head is None:
             return
-        delimiter = next((sign for sign in "\t,;" if sign in head), ",")
-
-        def again() -> Iterator[str]:
-            yield head + "\n"
-            yield from (f"{text}\n" for text in texts)
-
+        whole = itertools.chain([head], texts)
+        delimiter = next((sign for sign in "\t,;" if sign in head), None)
+        if delimiter is None:  # a CSV by name alone
+            yield from _cells_of_text(whole)
+            return
+        rows = csv.reader((f"{text}\n" for text in whole), delimiter=delimiter, skipinitialspace=True, strict=True)
         try:
-            for cells in csv.reader(again(), delimiter=delimiter, skipinitialspace=True, strict=True):
-                yield [cell.strip() for cell in cells], ""
+            for cells in rows:
+                yield [cell.strip() for cell in cells], delimiter
         except csv.Error as error:
             raise InputError(f"{self._path}, line {lines.number}: no CSV ({error})") from error
 
@@ -244,7 +245,7 @@ class _Lines:
                 yield text
 
 
-def _cells_of_text(lines: _Lines) -> Iterator[tuple[list[str], str]]:
+def _cells_of_text(lines: Iterable[str]) -> Iterator[tuple[list[str], str]]:
     """The cells of each line, and what stood between them."""
     for text in lines:
         if "\t" in text:
@@ -260,6 +261,8 @@ def _row(cells: list[str], columns: tuple[int, int] | None, line: int, cut: str,
         cells = [cells[i] for i in columns] if len(cells) > max(columns) else []
     elif len(cells) == 3 and cut == "\t" and cells[0].isdecimal():  # MXNet writes labels as floats
         cells = [cells[2], cells[1].removesuffix(".000000").removesuffix(".0")]
+    elif len(cells) > 2 and cut == ",":  # in the path, without quotes
+        cells = [",".join(cells[:-1]), cells[-1]]
     if len(cells) == 1 and is_image_name(cells[0]):
         raise InputError(f"{where}: expected a path and a label, got only {source_name(cells[0])[:80]!r}; {_FOLDERS}")
     if len(cells) != 2 or not all(cells):
