@@ -52,15 +52,17 @@ def _kept(stepper: Stepper, save: Callable[[], None], keep: Callable[[], None], 
         save()
     except Exception as error:  # noqa: BLE001 - the NaN is what must be told, with whatever else went wrong
         return f"What was before this step could not be kept ({error}); earlier checkpoints stay"
+    unfinished = ""
     try:
         try:
             keep()
-        except Exception:  # noqa: BLE001 - a last layer that cannot be fitted to it, most likely; on all processes alike
+        except Exception as error:  # noqa: BLE001 - most likely a last layer; on all processes alike
             stepper.finish = None
             keep()
+            unfinished = f"; it could be written without its last step only ({error})"
     except Exception as error:  # noqa: BLE001
         return f"What was before this step is the newest checkpoint; no network could be written ({error})"
     return (
         f"What was before this step is the newest checkpoint, and the network in {last}: a run may start from it "
-        "(network.weights)"
+        f"(network.weights){unfinished}"
     )

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'mien[trai
 from mien.errors import InputError, TrainingError  # noqa: E402
 from mien.train import broken, step, trainer  # noqa: E402
 from mien.train.backbones import save_network  # noqa: E402
+from mien.train.processes import Processes  # noqa: E402
 from mien.train.run_folder import RunFolder  # noqa: E402
 from mien.train.step import network_input  # noqa: E402
 from mien.train.trainer import train  # noqa: E402
@@ -115,3 +116,25 @@ def test_nan_in_the_first_steps_of_a_run_that_has_something_to_show(tiny, networ
     with pytest.raises(TrainingError, match=r"step 1: NaN.* in another folder$"):
         train(tiny(), tmp_path / "fine")
     assert not (tmp_path / "fine" / "checkpoints").exists()
+
+
+def test_a_network_without_its_last_step_is_told_as_that(tmp_path) -> None:
+    class Settled:
+        processes, finish, taken = Processes(0, 1, torch.device("cpu")), "fits a layer", 0
+
+        def take_back(self) -> None:
+            self.taken += 1
+
+    def keep() -> None:
+        kept.append(stepper.finish)
+        if stepper.finish is not None:
+            raise InputError("too few pictures")
+
+    kept, stepper = [], Settled()
+    guard = broken.kept_if_broken(stepper, broken.FEW, save=lambda: None, keep=keep, run=RunFolder(tmp_path))
+    with pytest.raises(
+        TrainingError, match=r"NaN in another folder\. .*without its last step only \(too few pictures\)"
+    ):
+        with guard:
+            raise TrainingError("NaN")
+    assert (kept, stepper.taken) == (["fits a layer", None], 1)
